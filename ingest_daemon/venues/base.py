@@ -1,0 +1,103 @@
+"""The protocol every venue module fulfils. Sans-I/O: a venue is told of bytes and time, it never fetches either.
+
+A `Session` is the state of one socket: what it subscribed to, its books, its sequence numbers. A new socket is a
+new session. The daemon drives it:
+
+    session = VENUES["binance_spot"].open_session(symbols, channels)
+    for text in session.subscribe():                 # send each
+        ...
+    events = session.parse(frame, received_at)       # per frame
+    for request in session.pending_requests():       # snapshots of books, keep-alives …
+        events = session.answer(request, body, received_at)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest_daemon.events import Event
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a venue gives; shown by `sentinet venues`."""
+
+    trades: bool = False
+    quotes: bool = False
+    book_depth: int = 0  # levels a side; 0: no books
+    reference_prices: bool = False
+    sequence_check: bool = False
+    checksum: bool = False
+    trade_history: bool = False  # missed trades can be fetched afterwards
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Something the session wants from the venue's REST interface: a path below the venue's `rest_url`.
+
+    `key` names it among the session's requests, so that an answer finds its place: for a book, the venue symbol.
+    """
+
+    key: str
+    path: str  # with query, e.g. "/api/v3/depth?symbol=BTCUSDT&limit=1000"
+
+
+class Session(Protocol):
+    """One socket's worth of state. Not thread-safe; owned by one task."""
+
+    def path(self) -> str:
+        """The path and query to open below the venue's `websocket_url`."""
+
+    def subscribe(self) -> Sequence[str]:
+        """The text frames to send, in order, once the socket is open."""
+
+    def keep_alive(self) -> str | None:
+        """The text to send when the socket was idle for `VenueProtocol.keep_alive_s`, or None where pings suffice."""
+
+    def stream_of(self, frame: bytes) -> str:
+        """The venue's own name of the stream a frame belongs to (`btcusdt@trade`), for counting; "" where none."""
+
+    def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
+        """The events of one frame, in the venue's order; empty for acknowledgements and pongs.
+
+        Args:
+            frame: one raw message as received.
+            received_at: microseconds since 1970 UTC, when the bytes were seen.
+
+        Raises:
+            ParseError: the frame is not what the venue documents. The session stays usable.
+            VenueRefused: the frame is the venue's error answer; the message names what was refused.
+        """
+
+    def pending_requests(self) -> Sequence[Request]:
+        """What the session needs fetched now. Each request is returned once, until its answer says otherwise."""
+
+    def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
+        """The events that an answer of the REST interface makes possible (a book in sync again). Raises as `parse`."""
+
+
+class VenueProtocol(Protocol):
+    """A venue's dialect: the entry of `VENUES`. Immutable."""
+
+    name: str
+    channels: Sequence[str]  # the venue's own words, all that `open_session` accepts
+    capabilities: Capabilities
+    keep_alive_s: float | None
+
+    def open_session(
+        self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]
+    ) -> Session:
+        """A fresh session.
+
+        Args:
+            venue: the operator's name of the venue (`market.instruments.venue`), for `FeedGap` and `RejectedFrame`.
+            symbols: venue symbol (upper case, as the venue writes it) → instrument_id.
+            channels: the channels wanted.
+
+        Raises:
+            ConfigError: an unknown channel; the message names it and those accepted.
+        """
+
+    def recognises(self, frame: bytes) -> bool:
+        """Whether a recorded frame is this venue's, for `sentinet replay` without `--venue`."""

@@ -1,0 +1,1 @@
+"""What `sentinet` starts on one machine: PostgreSQL, the daemon, Dagster, a local venue."""
