@@ -38,6 +38,7 @@ create table surveillance.features (
     window_start timestamptz not null,
     price double precision,
     return_bps double precision,
+    return_z double precision,
     price_z double precision,
     price_z_samples integer not null,
     rsi_14 double precision,
