@@ -1,8 +1,7 @@
-"""When a batch is full, and what it holds. What lives here: counting and sorting events by relation.
+"""When a batch is full, and what it holds. What lives here: counting events and sorting them by relation.
 
-What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes in one go.
-
-Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than
+What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes in one
+go. Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than
 the byte bound is a batch of its own. Age is counted in the caller's `now` from the first event on, never from
 `received_at`: a replayed recording is years old and its batches are not.
 """
@@ -21,7 +20,7 @@ __all__ = ["Batch", "Batcher", "Limits"]
 _TRADE_BYTES = 94
 _QUOTE_BYTES = 102
 _BOOK_BYTES = 150
-_LEVEL_BYTES = 24  # price and size with the array's own length words
+_LEVEL_BYTES = 24  # price and size, with the length words of the two arrays
 _REFERENCE_PRICE_BYTES = 90
 _FEED_GAP_BYTES = 120
 _REJECTED_FRAME_BYTES = 80
@@ -40,7 +39,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Events of one venue by relation, each in the order they came. Whoever holds it does not change it."""
+    """Events of one venue by relation, each list in the order they came. Whoever holds it does not change it."""
 
     venue: str
     trades: list[Trade]
@@ -58,89 +57,86 @@ class Batcher:
     """Collects the events of one venue until a bound is reached. Not thread-safe; owned by one task."""
 
     def __init__(self, venue: str, limits: Limits) -> None:
-        self.venue = venue
-        self.limits = limits
-        self._open()
+        self._venue = venue
+        self._limits = limits
+        self._open: _OpenBatch | None = None
 
     @property
     def rows(self) -> int:
         """Events that wait in the open batch."""
-        return self._rows
+        return 0 if self._open is None else self._open.rows
 
     @property
     def due_at(self) -> int | None:
-        """When the open batch becomes too old, in the caller's clock; None while it is empty."""
-        return None if self._opened_at is None else self._opened_at + self.limits.age_us
+        """When the open batch becomes too old, in the caller's clock; None while there is none."""
+        return None if self._open is None else self._open.opened_at + self._limits.age_us
 
     def add(self, events: Iterable[Event], now: int) -> list[Batch]:
         """Take events in; return the batches that this made full, oldest first.
 
         Args:
             events: in the order they happened to us.
-            now: microseconds of any clock that does not go back, the same for every call.
+            now: microseconds of a clock that does not go back, the same clock for every call.
         """
         full: list[Batch] = []
+        limits = self._limits
         for event in events:
             size = _size_of(event)
-            if self._rows and self._bytes + size > self.limits.bytes:
-                full.append(self._close())
-            if self._opened_at is None:
-                self._opened_at = now
-            self._append[type(event)](event)
-            self._rows += 1
-            self._bytes += size
-            seen = event.ended_at if isinstance(event, FeedGap) else event.received_at
-            if self._oldest is None or seen < self._oldest:
-                self._oldest = seen
-            if self._rows >= self.limits.rows or self._bytes >= self.limits.bytes:
-                full.append(self._close())
+            batch = self._open
+            if batch is not None and batch.bytes + size > limits.bytes:
+                full.append(self._close(batch))
+                batch = None
+            if batch is None:
+                batch = self._open = _OpenBatch(now)
+            batch.add(event, size)
+            if batch.rows >= limits.rows or batch.bytes >= limits.bytes:
+                full.append(self._close(batch))
         return full
 
     def take_due(self, now: int) -> Batch | None:
         """The open batch if it is too old by `now`, else None."""
-        due_at = self.due_at
-        return self._close() if due_at is not None and now >= due_at else None
+        if self._open is None or now < self._open.opened_at + self._limits.age_us:
+            return None
+        return self._close(self._open)
 
     def flush(self) -> Batch | None:
-        """The open batch whatever its age, or None if it is empty: for the end of a feed."""
-        return self._close() if self._rows else None
+        """The open batch whatever its age, or None if there is none: for the end of a feed."""
+        return None if self._open is None else self._close(self._open)
 
-    def _open(self) -> None:
-        self._trades: list[Trade] = []
-        self._quotes: list[Quote] = []
-        self._books: list[Book] = []
-        self._reference_prices: list[ReferencePrice] = []
-        self._feed_gaps: list[FeedGap] = []
-        self._rejected_frames: list[RejectedFrame] = []
+    def _close(self, batch: _OpenBatch) -> Batch:
+        self._open = None
+        return batch.sealed(self._venue)
+
+
+class _OpenBatch:
+    """A batch that still grows."""
+
+    __slots__ = ("_append", "_lists", "bytes", "oldest", "opened_at", "rows")
+
+    def __init__(self, opened_at: int) -> None:
+        self._lists: tuple[
+            list[Trade], list[Quote], list[Book], list[ReferencePrice], list[FeedGap], list[RejectedFrame]
+        ] = ([], [], [], [], [], [])
+        kinds: tuple[type[Event], ...] = (Trade, Quote, Book, ReferencePrice, FeedGap, RejectedFrame)
         self._append: dict[type[Event], Callable[..., None]] = {
-            Trade: self._trades.append,
-            Quote: self._quotes.append,
-            Book: self._books.append,
-            ReferencePrice: self._reference_prices.append,
-            FeedGap: self._feed_gaps.append,
-            RejectedFrame: self._rejected_frames.append,
+            kind: rows.append for kind, rows in zip(kinds, self._lists, strict=True)
         }
-        self._rows = 0
-        self._bytes = 0
-        self._oldest: int | None = None
-        self._opened_at: int | None = None
+        self.opened_at = opened_at
+        self.rows = 0
+        self.bytes = 0
+        self.oldest: int | None = None
 
-    def _close(self) -> Batch:
-        assert self._oldest is not None, "an empty batch is never closed"
-        batch = Batch(
-            venue=self.venue,
-            trades=self._trades,
-            quotes=self._quotes,
-            books=self._books,
-            reference_prices=self._reference_prices,
-            feed_gaps=self._feed_gaps,
-            rejected_frames=self._rejected_frames,
-            rows=self._rows,
-            bytes=self._bytes,
-            oldest_received_at=self._oldest,
-        )
-        self._open()
-        return batch
+    def add(self, event: Event, size: int) -> None:
+        self._append[type(event)](event)
+        self.rows += 1
+        self.bytes += size
+        seen_at = event.ended_at if isinstance(event, FeedGap) else event.received_at
+        if self.oldest is None or seen_at < self.oldest:
+            self.oldest = seen_at
+
+    def sealed(self, venue: str) -> Batch:
+        assert self.oldest is not None, "a batch is opened by its first event"
+        return Batch(venue, *self._lists, rows=self.rows, bytes=self.bytes, oldest_received_at=self.oldest)
 
 
 def _size_of(event: Event) -> int:
