@@ -1,0 +1,85 @@
+"""What a command says and where: the result on stdout, everything else on stderr.
+
+What lives here: printing and the one error a command raises. What never does: what a command does.
+
+Exit codes, for every command
+    0   done
+    1   it ran and the answer is no (an episode was not found, a run failed)
+    2   the user must change something: one line on stderr says what
+    130 interrupted
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+EXIT_NO = 1
+EXIT_USER = 2
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
+]
+
+
+class UserError(Exception):
+    """The user must change something. The message is one line: what is wrong and what would be right."""
+
+
+def print_json(result: Mapping[str, Any]) -> None:
+    """The one JSON object of `--json`. Times become RFC 3339 in UTC, UUIDs their text."""
+    sys.stdout.write(json.dumps(result, default=_plain, allow_nan=False) + "\n")
+    sys.stdout.flush()
+
+
+def say(line: str) -> None:
+    """A line for a person, on stderr."""
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def parse_duration(text: str) -> timedelta:
+    """`150s`, `2m`, `1h30m`, `90` (seconds).
+
+    Raises:
+        UserError: anything else; the message shows the accepted form.
+
+    >>> parse_duration("1h30m").total_seconds()
+    5400.0
+    """
+    import re
+
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    if not text.strip() or match is None:
+        raise UserError(f"{text!r} is not a duration: write 150s, 2m or 1h30m")
+    hours, minutes, seconds = (float(part) if part else 0.0 for part in match.groups())
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """A moment: RFC 3339 (`2026-01-31T12:00Z`; without a zone it is UTC) or a duration back from now (`2h`).
+
+    Raises:
+        UserError: neither; the message shows both forms.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            return now - parse_duration(text)
+        except UserError:
+            raise UserError(
+                f"{text!r} is not a time: write 2026-01-31T12:00Z, or 2h for two hours ago"
+            ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return str(value)
