@@ -39,6 +39,18 @@ install-dev: $(DEV_STAMP) ## Set up .venv with what the checks need
 demo: $(STAMP) ## Simulated market, live, in the terminal (DEMO_FOR=150s, DEMO_ARGS='--summary FILE')
 	@$(BIN)/sentinet demo $(if $(DEMO_FOR),--for $(DEMO_FOR)) $(DEMO_ARGS)
 
+.PHONY: up
+up: $(STAMP) ## Start Sentinet in the background: database, ingest daemon, Dagster
+	@$(BIN)/sentinet up
+
+.PHONY: down
+down: $(STAMP) ## Stop what `make up` started
+	@$(BIN)/sentinet down
+
+.PHONY: status
+status: $(STAMP) ## Show what runs and where
+	@$(BIN)/sentinet status
+
 .PHONY: lint
 lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 	$(BIN)/ruff format --check .
@@ -48,8 +60,8 @@ lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
 
 .PHONY: check
-check: lint ## Everything CI runs
-	$(BIN)/pytest
+check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
+	$(BIN)/pytest $(PYTEST_ARGS)
 
 .PHONY: test
 test: check ## Install what is needed and run every check
