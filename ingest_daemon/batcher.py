@@ -1,8 +1,9 @@
 """When a batch is full, and what it holds. What lives here: counting events and sorting them by relation.
 
-What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes in one
-go. Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than
-the byte bound is a batch of its own. Age is counted in the caller's `now` from the first event on, never from
+What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes at once.
+
+Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than the
+byte bound is a batch of its own. Age is counted in the caller's `now` from the first event on, never from
 `received_at`: a replayed recording is years old and its batches are not.
 """
 
@@ -39,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Events of one venue by relation, each list in the order they came. Whoever holds it does not change it."""
+    """Events of one venue by relation, each list in the order of arrival. Whoever holds it does not change it."""
 
     venue: str
     trades: list[Trade]
@@ -117,9 +118,14 @@ class _OpenBatch:
         self._lists: tuple[
             list[Trade], list[Quote], list[Book], list[ReferencePrice], list[FeedGap], list[RejectedFrame]
         ] = ([], [], [], [], [], [])
-        kinds: tuple[type[Event], ...] = (Trade, Quote, Book, ReferencePrice, FeedGap, RejectedFrame)
+        trades, quotes, books, reference_prices, feed_gaps, rejected_frames = self._lists
         self._append: dict[type[Event], Callable[..., None]] = {
-            kind: rows.append for kind, rows in zip(kinds, self._lists, strict=True)
+            Trade: trades.append,
+            Quote: quotes.append,
+            Book: books.append,
+            ReferencePrice: reference_prices.append,
+            FeedGap: feed_gaps.append,
+            RejectedFrame: rejected_frames.append,
         }
         self.opened_at = opened_at
         self.rows = 0

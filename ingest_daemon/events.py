@@ -44,6 +44,7 @@ class GapCause(StrEnum):
     SEQUENCE_BREAK = "sequence_break"  # the venue's own numbering skipped: a book had to be rebuilt
     CHECKSUM_MISMATCH = "checksum_mismatch"  # the venue's checksum of the book differs from ours
     CROSSED_BOOK = "crossed_book"  # best bid at or above best ask in our book
+    BOOK_OUTRUN = "book_outrun"  # the price left the levels that the book's snapshot covered
     STALE = "stale"  # the socket was open and silent for longer than the channel allows
     SHED = "shed"  # we were overloaded and dropped events by policy
 

@@ -9,6 +9,7 @@ new session. The daemon drives it:
     events = session.parse(frame, received_at)       # per frame
     for request in session.pending_requests():       # snapshots of books, keep-alives …
         events = session.answer(request, body, received_at)
+    gaps = session.close(now)                        # when the socket ends
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Protocol
 
 import msgspec
 
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FeedGap
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -74,7 +75,14 @@ class Session(Protocol):
         """What the session needs fetched now. Each request is returned once, until its answer says otherwise."""
 
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
-        """The events that an answer of the REST interface makes possible (a book in sync again). Raises as `parse`."""
+        """The events that an answer of the REST interface makes possible (a book in sync again). Raises as `parse`.
+
+        A request that could not be fetched is answered with `b""`: that raises ParseError, and the session asks
+        again later by itself.
+        """
+
+    def close(self, now: int) -> Sequence[FeedGap]:
+        """The gaps that are still open, ended at `now`: to be written when the socket ends, for good or not."""
 
 
 class VenueProtocol(Protocol):
@@ -85,9 +93,7 @@ class VenueProtocol(Protocol):
     capabilities: Capabilities
     keep_alive_s: float | None
 
-    def open_session(
-        self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]
-    ) -> Session:
+    def open_session(self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]) -> Session:
         """A fresh session.
 
         Args:
