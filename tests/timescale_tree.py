@@ -1,7 +1,8 @@
-"""A real TimescaleDB for the tests, without Docker: a cluster inside the Debian tree of `scripts/timescaledb_tree.sh`.
+"""A real TimescaleDB for the tests, without Docker: in the Debian tree of `scripts/timescaledb_tree.sh`.
 
-The server runs under chroot as the tree's own `postgres` user, listens on loopback with a password, and is stopped and
-deleted when the tests end. The tree is kept in a cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
+The server runs under chroot as the tree's own `postgres` user, listens on loopback with a password, and is
+stopped and deleted when the tests end. The tree is kept in a cache (`SENTINET_TEST_CACHE`, default
+~/.cache/sentinet).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SETTINGS = {
 }
 
 
-class CannotRun(Exception):
+class CannotRunError(Exception):
     """This machine cannot run the tree; the message is the reason, for `pytest.skip`."""
 
 
@@ -43,16 +44,16 @@ def build_tree() -> Path:
     """The finished tree, built if it is not there.
 
     Raises:
-        CannotRun: not root, no apt, no mirror.
+        CannotRunError: not root, no apt, no mirror.
     """
     if os.geteuid() != 0:
-        raise CannotRun("a TimescaleDB under chroot needs root")
+        raise CannotRunError("a TimescaleDB under chroot needs root")
     default = Path("~/.cache/sentinet").expanduser()
     tree = Path(os.environ.get("SENTINET_TEST_CACHE", default)) / "timescaledb-tree"
     tree.parent.mkdir(parents=True, exist_ok=True)
     built = subprocess.run(["sh", str(SCRIPT), str(tree)], capture_output=True, text=True, check=False)
     if built.returncode == 3:
-        raise CannotRun(built.stderr.strip().splitlines()[-1])
+        raise CannotRunError(built.stderr.strip().splitlines()[-1])
     if built.returncode != 0:
         raise RuntimeError(f"{SCRIPT.name} failed with {built.returncode}: {built.stderr.strip()}")
     return tree

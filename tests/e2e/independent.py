@@ -1,6 +1,6 @@
 """What a recording says, computed straight from its lines: no code of the product, no frame library.
 
-Plain dictionaries and `json`, one pass, on purpose slow and obvious, so that the product's windows can be held against it.
+Plain dictionaries and `json`, one pass, on purpose slow and obvious: the windows are held against it.
 """
 
 from __future__ import annotations
