@@ -52,10 +52,10 @@ create table market.books (
     time timestamptz not null,
     occurred_at timestamptz,
     received_at timestamptz not null,
-    bid_prices double precision [] not null,
-    bid_sizes double precision [] not null,
-    ask_prices double precision [] not null,
-    ask_sizes double precision [] not null,
+    bid_prices double precision[] not null,
+    bid_sizes double precision[] not null,
+    ask_prices double precision[] not null,
+    ask_sizes double precision[] not null,
     unique (instrument_id, update_id, time)
 );
 

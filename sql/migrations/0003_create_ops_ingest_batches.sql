@@ -18,5 +18,7 @@ create index ingest_batches_committed_at on ops.ingest_batches (committed_at);
 comment on column ops.ingest_batches.relation is 'The table of schema market that the rows went to.';
 comment on column ops.ingest_batches.rows is 'Rows that are new.';
 comment on column ops.ingest_batches.duplicates is 'Rows that were there already and were left alone.';
-comment on column ops.ingest_batches.touched is 'The spans of `time` with new rows; neighbours less than 5 s apart are one span.';
-comment on column ops.ingest_batches.committed_at is 'When the ledger row was written: the last statement before the commit.';
+comment on column ops.ingest_batches.touched is
+'The spans of `time` with new rows; neighbours less than 5 s apart are one span.';
+comment on column ops.ingest_batches.committed_at is
+'When the ledger row was written: the last statement before the commit.';

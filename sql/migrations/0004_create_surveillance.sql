@@ -62,10 +62,10 @@ create index features_window_start on surveillance.features (window_start);
 -- One row a window: the upper triangle of the matrix as parallel arrays. Pairs: surveillance.correlation_pairs.
 create table surveillance.correlations (
     window_start timestamptz primary key,
-    instrument_a smallint [] not null,
-    instrument_b smallint [] not null,
-    correlation double precision [] not null,
-    correlation_slow double precision [] not null,
+    instrument_a smallint[] not null,
+    instrument_b smallint[] not null,
+    correlation double precision[] not null,
+    correlation_slow double precision[] not null,
     computed_at timestamptz not null default clock_timestamp()
 );
 

@@ -6,7 +6,7 @@ create table model.models (
     trained_from timestamptz not null,
     trained_through timestamptz not null,
     effective_from timestamptz not null,
-    feature_names text [] not null,
+    feature_names text[] not null,
     parameters jsonb not null,
     threshold double precision not null,
     samples bigint not null,

