@@ -1,20 +1,120 @@
-"""Features → correlations."""
+"""Features → correlations: who moves with whom now, and who usually does.
+
+What lives here: the rolling Pearson matrix and its slow average. What never does: a verdict on either.
+
+Returns are rounded to whole 1e-8 (a ten-thousandth of a basis point) before anything is summed. Sums of
+products of such integers are exact in float64, so a matrix product gives the same bits in whatever order
+the linear algebra
+library adds: live equals backfill on purpose, not by luck.
+"""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
+
+from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.rolling import Floats, Ints
+from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW, WINDOW_US
 
 __all__ = ["CORRELATION_LOOKBACK", "build_correlations"]
 
-CORRELATION_LOOKBACK: Final = timedelta(minutes=25)
+_FAST: Final = 24  # returns of a correlation: 2 minutes
+_STRIDE: Final = 12  # windows between the correlations that are averaged: neighbours share half their returns
+_SLOW: Final = 20  # correlations of the average: 20 minutes
+_MIN_SLOW: Final = 10  # of them known
+_UNITS_PER_BPS: Final = 10_000
+_GREATEST: Final = 1.9e7  # 19 %: beyond it 24 products might no longer add up exactly
+_BLOCK: Final = 8_000_000  # matrix elements held at once
+
+_OLDEST_CORRELATION: Final = _FAST + (_SLOW - 1) * _STRIDE  # windows before the judged one
+CORRELATION_LOOKBACK: Final = (_OLDEST_CORRELATION + _FAST) * WINDOW
+"""How far before `start` features matter: 23 min."""
 
 
 def build_correlations(features: pl.DataFrame, start: datetime, end: datetime) -> pl.DataFrame:
-    """One row for every window of [start, end) that has features: `schema.CORRELATIONS`, sorted by window_start.
+    """One row for every window of [start, end) with features of two instruments: every pair of those it has.
 
-    `features` must reach back to start - CORRELATION_LOOKBACK, as far as there are any.
+    `correlation` is Pearson's over the last 24 returns of 5 s, the window's own included; null unless both
+    instruments have all 24 and both moved. `correlation_slow` is the mean of 20 such correlations, one a
+    minute, the newest of which ends where the fast one begins, so that a break does not eat the baseline it
+    is held against; null with fewer than 10 of them.
+
+    Blind: to co-movement that leads or lags by more than a window (Epps effect: correlation of very short
+    returns is lower than of longer ones), and for the first 2 minutes (fast) and 14 minutes (slow) after a
+    start or a gap.
+
+    Args:
+        features: schema.FEATURES of [start - CORRELATION_LOOKBACK, end), as far as there are any.
+        start, end: multiples of 5 s.
+
+    Returns:
+        schema.CORRELATIONS, sorted by window_start. The arrays are parallel, pairs in the order (a, b), a <
+        b.
+
+    Raises:
+        ValueError: start or end is not a multiple of 5 s, or a column is missing.
     """
-    raise NotImplementedError
+    grid = Grid.spanning(features["instrument_id"], start - CORRELATION_LOOKBACK, end)
+    columns = (end - start) // WINDOW
+    values, present = grid.matrices(features, ["return_bps"])
+    first, second = np.triu_indices(len(grid.instrument_ids), k=1)
+    fast = _pair_correlations(values["return_bps"], first, second)
+    slow = _slow_average(fast, columns)
+
+    there = present[:, grid.columns - columns :].T
+    column, pair = np.nonzero(there[:, first] & there[:, second])
+    starts = grid.start_us + (grid.columns - columns + column) * WINDOW_US
+    pairs = pl.DataFrame(
+        {
+            "window_start": pl.Series(starts, dtype=pl.Int64).cast(TIME),
+            "instrument_a": grid.instrument_ids[first][pair],
+            "instrument_b": grid.instrument_ids[second][pair],
+            "correlation": fast[fast.shape[0] - columns :][column, pair],
+            "correlation_slow": slow[column, pair],
+        }
+    ).with_columns(pl.col(pl.Float64).fill_nan(None))
+    return CORRELATIONS.conform(pairs.group_by("window_start", maintain_order=True).agg(pl.all()))
+
+
+def _pair_correlations(returns_bps: Floats, first: Ints, second: Ints) -> Floats:
+    """Pearson's correlation of every pair (column) over the 24 returns that end in each window (row).
+
+    The first 23 windows of `returns_bps` have no row.
+    """
+    units = np.clip(np.rint(returns_bps * _UNITS_PER_BPS), -_GREATEST, _GREATEST)
+    spans = np.lib.stride_tricks.sliding_window_view(units, _FAST, axis=1).transpose(1, 0, 2)
+    known = ~np.isnan(spans).any(axis=2)
+    block = max(1, _BLOCK // max(1, len(units) * max(len(units), _FAST)))
+    rows = [
+        _block_correlations(spans[at : at + block], known[at : at + block], first, second)
+        for at in range(0, len(spans), block)
+    ]
+    return np.concatenate(rows) if rows else np.empty((0, len(first)))
+
+
+def _block_correlations(spans: Floats, known: npt.NDArray[np.bool_], first: Ints, second: Ints) -> Floats:
+    exact = np.where(known[:, :, None], spans, 0.0)
+    sums = exact.sum(axis=2)
+    spread = np.maximum(_FAST * np.square(exact).sum(axis=2) - np.square(sums), 0.0)
+    products = (exact @ exact.transpose(0, 2, 1))[:, first, second]
+    common = _FAST * products - sums[:, first] * sums[:, second]
+    scale = np.sqrt(spread[:, first]) * np.sqrt(spread[:, second])
+    correlation: Floats = np.divide(common, scale, out=np.full(common.shape, np.nan), where=scale > 0)
+    return correlation.clip(-1.0, 1.0)
+
+
+def _slow_average(fast: Floats, columns: int) -> Floats:
+    total = np.zeros((columns, fast.shape[1]))
+    known = np.zeros(total.shape, dtype=np.int64)
+    for step in range(_SLOW):
+        stop = fast.shape[0] - _FAST - step * _STRIDE
+        earlier = fast[stop - columns : stop]
+        known += ~np.isnan(earlier)
+        total += np.nan_to_num(earlier)
+    average: Floats = np.divide(total, known, out=np.full(total.shape, np.nan), where=known >= _MIN_SLOW)
+    return average

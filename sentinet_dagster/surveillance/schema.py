@@ -2,14 +2,15 @@
 
 What lives here: the relations as polars schemas. What never does: arithmetic, reading, writing.
 
-A relation has the columns of its table in `sql/migrations/`, in the same order, without those that only the database
-writes (`computed_at`, `created_at`, `recorded_at`, `state`) and without the bytes of a refused frame. A test keeps the
-two equal. Conventions, for every relation
+A relation has the columns of its table in `sql/migrations/`, in the same order, without those that only the
+database writes (`computed_at`, `created_at`, `recorded_at`, `state`) and without the bytes of a refused
+frame. A test keeps the two equal. Conventions, for every relation
 
     time columns    Datetime("us", "UTC"); windows are [window_start, window_start + 5 s)
     prices          in the instrument's quote currency; sizes in its base currency
     *_bps           basis points, 1e-4
-    *_z             standard deviations from the mean of the instrument's own past; null while that past is too short
+    *_z             standard deviations from the mean of the instrument's own past; null while that is too
+    short
     uuid            String, the canonical 36 characters; jsonb: String
     null            not known; it is never 0
 """
@@ -86,7 +87,7 @@ class Relation:
         return pl.DataFrame(schema=self.schema)
 
     def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """`frame` with exactly these columns, in this order and of these dtypes; further columns are left out.
+        """`frame` with exactly these columns, in this order, of these dtypes; further columns are left out.
 
         Raises:
             ValueError: a column is missing, cannot be cast without loss, or is null where it must not be.
@@ -344,7 +345,7 @@ FINDINGS: Final = Relation(
         Column("fires", pl.Boolean, "whether every condition held"),
     ),
 )
-"""What a detector says of a window, followed by one column `evidence`, a struct of the detector's own numbers."""
+"""What a detector says of a window, followed by `evidence`: a struct of the detector's own numbers."""
 
 ALERTS: Final = Relation(
     "surveillance.alerts",

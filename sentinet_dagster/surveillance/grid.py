@@ -1,0 +1,106 @@
+"""Frames ⇄ matrices of (instrument, window), so that kernels need no joins.
+
+What lives here: positions. What never does: arithmetic on values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from sentinet_dagster.surveillance.rolling import Floats
+from sentinet_dagster.surveillance.schema import TIME, WINDOW, WINDOW_US
+
+__all__ = ["Grid", "microseconds"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970-01-01 UTC.
+
+    >>> microseconds(datetime(1970, 1, 1, 0, 0, 5, tzinfo=UTC))
+    5000000
+    """
+    return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Every instrument × every window of [start, end): a row an instrument, a column a window."""
+
+    instrument_ids: npt.NDArray[np.int64]  # ascending
+    start_us: int
+    columns: int
+
+    @classmethod
+    def spanning(cls, instrument_ids: pl.Series, start: datetime, end: datetime) -> Grid:
+        """The grid of the distinct `instrument_ids` over [start, end).
+
+        Raises:
+            ValueError: start or end is not the start of a window, or end lies before start.
+        """
+        for name, moment in (("start", start), ("end", end)):
+            if microseconds(moment) % WINDOW_US:
+                raise ValueError(f"{name} {moment.isoformat()} is not a multiple of {WINDOW.seconds} s")
+        if end < start:
+            raise ValueError(f"end {end.isoformat()} lies before start {start.isoformat()}")
+        ids = instrument_ids.cast(pl.Int64).unique().sort().to_numpy()
+        return cls(ids, microseconds(start), (end - start) // WINDOW)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(instruments, windows)."""
+        return len(self.instrument_ids), self.columns
+
+    def rows_of(self, instrument_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+        """The row of each instrument; -1 for one that is not in the grid."""
+        if not len(self.instrument_ids):
+            return np.full(len(instrument_ids), -1, dtype=np.int64)
+        rows = np.searchsorted(self.instrument_ids, instrument_ids).clip(max=len(self.instrument_ids) - 1)
+        return np.where(self.instrument_ids[rows] == instrument_ids, rows, -1)
+
+    def columns_of(self, times_us: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The column of each time; -1 for one outside the grid."""
+        columns = (times_us - self.start_us) // WINDOW_US
+        return np.where((columns >= 0) & (columns < self.columns), columns, -1)
+
+    def matrices(
+        self, frame: pl.DataFrame, names: list[str]
+    ) -> tuple[Mapping[str, Floats], npt.NDArray[np.bool_]]:
+        """The named columns, NaN where null or absent; and which places `frame` has a row for."""
+        rows = self.rows_of(frame["instrument_id"].to_numpy())
+        columns = self.columns_of(frame["window_start"].to_physical().to_numpy())
+        inside = (rows >= 0) & (columns >= 0)
+        places = (rows[inside], columns[inside])
+        present = np.zeros(self.shape, dtype=np.bool_)
+        present[places] = True
+        matrices: dict[str, Floats] = {}
+        for name in names:
+            matrix = np.full(self.shape, np.nan)
+            matrix[places] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()[inside]
+            matrices[name] = matrix
+        return matrices, present
+
+    def frame(self, matrices: Mapping[str, npt.NDArray[np.generic]], last: int | None = None) -> pl.DataFrame:
+        """One row a place, sorted by (window_start, instrument_id), of matrices with the last `last` columns.
+
+        NaN becomes null: nothing here is a number that is not a number.
+        """
+        columns = self.columns if last is None else last
+        starts = self.start_us + (np.arange(self.columns - columns, self.columns) * WINDOW_US)
+        frame = pl.DataFrame(
+            {
+                "instrument_id": np.tile(self.instrument_ids, columns),
+                "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
+                    TIME
+                ),
+                **{name: np.ascontiguousarray(matrix.T).ravel() for name, matrix in matrices.items()},
+            }
+        )
+        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))

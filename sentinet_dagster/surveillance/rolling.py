@@ -1,0 +1,187 @@
+"""Numpy kernels: reductions over runs of sorted rows, and over a fixed number of windows.
+
+What lives here: arithmetic on arrays, without meaning. What never does: frames, columns, thresholds.
+
+Why not polars' `group_by` and `rolling_*`: what is judged live must equal what a backfill judges, to the last
+bit. Running kernels carry a sum from row to row, and parallel grouping adds partial sums in an order that
+depends on where the rows happen to be cut; both make the last bits depend on where a computation started.
+Here every
+result is a fixed sequence of additions over its own elements and nothing else: `np.ufunc.reduceat` over one
+    run, or one addition per lag, element by element, over whole matrices. That is also faster: a lag is one
+    pass over all instruments and windows.
+
+Matrices are (instrument, window), float64, NaN where nothing is known. A result with `columns` columns
+belongs to the last `columns` columns of its input; the columns before them are the look-back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "Flags",
+    "Floats",
+    "Ints",
+    "Moments",
+    "Runs",
+    "carry_forward",
+    "lagged_moments",
+    "lagged_range",
+    "lagged_sums",
+    "z_score",
+]
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+_Number = TypeVar("_Number", np.float64, np.int64)
+_Value = TypeVar("_Value", np.float64, np.bool_)
+
+
+class Runs:
+    """Reductions over runs of equal keys in a sorted array; a result has one element a key, 0 … size-1."""
+
+    def __init__(self, keys: Ints, size: int) -> None:
+        self._size = size
+        self._starts = np.flatnonzero(np.diff(keys, prepend=-1))
+        self._keys = keys[self._starts]
+        self._lengths = np.diff(self._starts, append=len(keys))
+
+    def count(self) -> Ints:
+        """Elements a key."""
+        return self._spread(self._lengths, 0)
+
+    def total(self, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        """Sum a key; 0 where there is none."""
+        return self._spread(self._reduce(np.add, values), 0)
+
+    def mean(self, values: Floats) -> Floats:
+        """Arithmetic mean a key."""
+        return self._spread(self._reduce(np.add, values) / self._lengths, np.nan)
+
+    def deviation(self, values: Floats) -> Floats:
+        """Population standard deviation a key, in two passes."""
+        means = self._reduce(np.add, values) / self._lengths
+        squares = np.square(values - np.repeat(means, self._lengths))
+        return self._spread(np.sqrt(self._reduce(np.add, squares) / self._lengths), np.nan)
+
+    def least(self, values: Floats) -> Floats:
+        """Minimum a key."""
+        return self._spread(self._reduce(np.minimum, values), np.nan)
+
+    def greatest(self, values: Floats) -> Floats:
+        """Maximum a key."""
+        return self._spread(self._reduce(np.maximum, values), np.nan)
+
+    def first(self, values: Floats) -> Floats:
+        """The first element a key."""
+        return self._spread(values[self._starts], np.nan)
+
+    def last(self, values: Floats) -> Floats:
+        """The last element a key."""
+        return self._spread(values[self._starts + self._lengths - 1], np.nan)
+
+    def _reduce(self, ufunc: np.ufunc, values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        if not len(self._starts):
+            return values[:0]
+        reduced: npt.NDArray[_Number] = ufunc.reduceat(values, self._starts)
+        return reduced
+
+    def _spread(self, values: npt.NDArray[_Number], absent: float) -> npt.NDArray[_Number]:
+        spread = np.full(self._size, absent, dtype=values.dtype)
+        spread[self._keys] = values
+        return spread
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """Of the windows before each window, itself not included; the deviation is the sample's (n - 1)."""
+
+    samples: Ints
+    mean: Floats
+    deviation: Floats
+
+
+def _lag(matrix: npt.NDArray[_Value], lag: int, columns: int) -> npt.NDArray[_Value]:
+    """The last `columns` columns, `lag` windows earlier."""
+    stop = matrix.shape[1] - lag
+    return matrix[:, stop - columns : stop]
+
+
+def lagged_moments(values: Floats, broken: Flags, length: int, columns: int) -> Moments:
+    """Moments of the `length` windows before each window, back to the last broken one.
+
+    A broken window is no sample, nor is anything before it; a broken window has no past at all. NaN is no
+    sample. The mean is NaN without samples, the deviation with fewer than two.
+    """
+    shape = (values.shape[0], columns)
+    samples, total = np.zeros(shape, dtype=np.int64), np.zeros(shape)
+    counted: list[Flags] = []
+    whole = ~_lag(broken, 0, columns)
+    for lag in range(1, length + 1):
+        whole = whole & ~_lag(broken, lag, columns)
+        value = _lag(values, lag, columns)
+        is_sample = whole & ~np.isnan(value)
+        counted.append(is_sample)
+        samples += is_sample
+        total += np.where(is_sample, value, 0.0)
+    mean = np.divide(total, samples, out=np.full(shape, np.nan), where=samples > 0)
+    squares = np.zeros(shape)
+    for lag, is_sample in enumerate(counted, start=1):
+        squares += np.where(is_sample, np.square(_lag(values, lag, columns) - mean), 0.0)
+    variance = np.divide(squares, samples - 1, out=np.full(shape, np.nan), where=samples > 1)
+    return Moments(samples, mean, np.sqrt(variance))
+
+
+def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:
+    """(value - mean) / deviation; NaN with fewer than `min_samples` samples or a past that is constant.
+
+    Constant means: all but the rounding of its own sum.
+    """
+    is_known = (past.samples >= min_samples) & (past.deviation > 1e-9 * np.abs(past.mean))
+    z: Floats = np.divide(
+        values - past.mean, past.deviation, out=np.full(values.shape, np.nan), where=is_known
+    )
+    return z
+
+
+def lagged_sums(values: Floats, length: int, columns: int) -> Floats:
+    """Sum of each window and the `length` - 1 before it; NaN as soon as one is NaN."""
+    total = np.zeros((values.shape[0], columns))
+    for lag in range(length):
+        total += _lag(values, lag, columns)
+    return total
+
+
+def lagged_range(values: Floats, broken: Flags, length: int, columns: int) -> Floats:
+    """Greatest - least of each window and the `length` - 1 before it, back to the last broken one.
+
+    NaN where the window itself is broken or has no value; earlier windows without one are passed over.
+    """
+    whole = ~_lag(broken, 0, columns)
+    greatest = least = np.where(whole, _lag(values, 0, columns), np.nan)
+    known = ~np.isnan(greatest)
+    for lag in range(1, length):
+        whole = whole & ~_lag(broken, lag, columns)
+        earlier = np.where(whole & known, _lag(values, lag, columns), np.nan)
+        greatest, least = np.fmax(greatest, earlier), np.fmin(least, earlier)
+    spread: Floats = greatest - least
+    return spread
+
+
+def carry_forward(values: Floats, broken: Flags, limit: int, columns: int) -> Floats:
+    """The value of each window, else the newest of the `limit` windows before it, not from before a break.
+
+    A broken window's own value is carried: it was seen. What was seen before says nothing of the time after.
+    """
+    carried = _lag(values, 0, columns).copy()
+    whole = ~_lag(broken, 0, columns)
+    for lag in range(1, limit + 1):
+        earlier = _lag(values, lag, columns)
+        carried = np.where(np.isnan(carried) & whole, earlier, carried)
+        whole = whole & ~_lag(broken, lag, columns)
+    return carried
