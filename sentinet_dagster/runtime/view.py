@@ -26,7 +26,7 @@ from sentinet_dagster.runtime.snapshot import (
 )
 
 _BARS = "▁▂▃▄▅▆▇█"
-_SEVERITY = {"critical": "bold white on red", "warning": "black on yellow", "info": "black on cyan"}
+SEVERITY_STYLES = {"critical": "bold white on red", "warning": "black on yellow", "info": "black on cyan"}
 _OUTCOME = {
     "to come": ("·", "dim"),
     "running": ("▶", "bold yellow"),
@@ -266,7 +266,7 @@ def _alerts_wide(alerts: Sequence[AlertState]) -> RenderableType:
     for alert in alerts:
         grid.add_row(
             Text(f"{alert.raised_at:%H:%M:%S}", "dim"),
-            Text(f" {alert.severity} ", _SEVERITY[alert.severity]),
+            Text(f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
             Text(alert.detector.replace("_", " "), "bold"),
             Text(alert.instrument),
             Text(alert.summary),
@@ -281,7 +281,7 @@ def _alerts_narrow(alerts: Sequence[AlertState]) -> RenderableType:
     for alert in alerts:
         head = Text.assemble(
             (f"{alert.raised_at:%H:%M:%S} ", "dim"),
-            (f" {alert.severity} ", _SEVERITY[alert.severity]),
+            (f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
             (f" {alert.detector.replace('_', ' ')} ", "bold"),
             f"{alert.instrument}: {alert.summary}",
             no_wrap=True,

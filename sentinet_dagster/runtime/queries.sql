@@ -1,0 +1,95 @@
+-- What `sentinet` tells about a running Sentinet: the alerts, the flow, the state of the market. Reads only.
+-- Same form as sentinet_dagster/queries.sql: `-- name:`, what it answers, %(parameters)s with their type.
+
+-- name: alerts
+-- The alerts that fit every filter given (null: any), newest first. `instrument`: a symbol, or venue/symbol.
+select
+    alerts.alert_id, alerts.detector, alerts.detector_version, instruments.venue, instruments.symbol as instrument,
+    alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
+    alerts.window_end, alerts.raised_at, alerts.evidence, alerts.evidence_level, alerts.completeness,
+    alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at
+from surveillance.alerts as alerts
+inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+where
+    (%(detector)s::text is null or alerts.detector = %(detector)s::text)
+    and (
+        %(instrument)s::text is null
+        or upper(%(instrument)s::text) in (
+            upper(instruments.symbol), upper(instruments.venue || '/' || instruments.symbol)
+        )
+    )
+    and (%(severity)s::text is null or alerts.severity = %(severity)s::text)
+    and (%(since)s::timestamptz is null or alerts.raised_at >= %(since)s::timestamptz)
+order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
+limit %(limit)s::bigint;
+
+-- name: flow
+-- Rows written in all, and rows and seconds of the last `span`: committed since then.
+select
+    coalesce(sum(rows), 0)::bigint as rows,
+    coalesce(
+        sum(rows) filter (where committed_at > clock_timestamp() - %(span)s::interval), 0
+    )::bigint as rows_of_span
+from ops.ingest_batches;
+
+-- name: gaps
+-- Rows of market.feed_gaps by venue.
+select venue, count(*) as gaps
+from market.feed_gaps
+group by venue;
+
+-- name: market_state
+-- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.
+with recent as (
+    select
+        instrument_id,
+        window_start,
+        price,
+        spread_bps_mean,
+        price_z,
+        completeness,
+        row_number() over (partition by instrument_id order by window_start desc) as recency
+    from surveillance.features
+    where window_start >= %(since)s::timestamptz
+),
+
+charts as (
+    select instrument_id, array_agg(price order by window_start) as prices
+    from recent
+    where price is not null
+    group by instrument_id
+)
+
+select
+    instruments.venue,
+    instruments.symbol,
+    recent.window_start,
+    recent.price,
+    recent.spread_bps_mean,
+    recent.price_z,
+    recent.completeness,
+    charts.prices
+from market.instruments as instruments
+left join recent on instruments.instrument_id = recent.instrument_id and recent.recency = 1
+left join charts on instruments.instrument_id = charts.instrument_id
+where instruments.is_active
+order by instruments.instrument_id;
+
+-- name: row_to_alert
+-- Seconds from the commit of the last fact an alert's window was judged on to the commit of the alert, for the alerts
+-- of windows from `since` on. What was committed after the window was computed did not take part in the verdict.
+select
+    alerts.alert_id,
+    extract(epoch from alerts.created_at - max(batches.committed_at))::double precision as seconds
+from surveillance.alerts as alerts
+inner join surveillance.windows as windows
+    on alerts.instrument_id = windows.instrument_id and alerts.window_start = windows.window_start
+inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+inner join ops.ingest_batches as batches
+    on
+        instruments.venue = batches.venue
+        and batches.touched && tstzrange(alerts.window_start, alerts.window_end)
+        and batches.committed_at <= least(alerts.created_at, windows.computed_at)
+where alerts.window_start >= %(since)s::timestamptz
+group by alerts.alert_id, alerts.created_at
+order by alerts.created_at;

@@ -1,0 +1,89 @@
+"""What the database tells about a running Sentinet: a function a question, statements in `queries.sql`.
+
+What lives here: reading. What never does: writing, judging, drawing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from sentinet_dagster.queries import parse_queries
+
+Connection = psycopg.Connection[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts are wanted; None: any. `instrument` is a symbol or `venue/symbol`, in any case."""
+
+    detector: str | None = None
+    instrument: str | None = None
+    severity: str | None = None
+    since: datetime | None = None
+    limit: int = 50
+
+
+def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
+    """The alerts that fit, newest first, in the words of `sentinet alerts --json`."""
+    return _rows(
+        connection,
+        "alerts",
+        detector=wanted.detector,
+        instrument=wanted.instrument,
+        severity=wanted.severity,
+        since=wanted.since,
+        limit=wanted.limit,
+    )
+
+
+def flow(connection: Connection, span: timedelta) -> tuple[int, float]:
+    """(rows written in all, rows a second over the last `span`)."""
+    row = _rows(connection, "flow", span=span)[0]
+    return row["rows"], row["rows_of_span"] / span.total_seconds()
+
+
+def gaps(connection: Connection) -> Mapping[str, int]:
+    """Venue → its gaps on record."""
+    return {row["venue"]: row["gaps"] for row in _rows(connection, "gaps")}
+
+
+def market_state(connection: Connection, since: datetime) -> Sequence[Mapping[str, Any]]:
+    """A row an instrument: its last judged window (null: none since `since`), and prices, oldest first."""
+    return _rows(connection, "market_state", since=since)
+
+
+def row_to_alert_seconds(connection: Connection, since: datetime) -> list[float]:
+    """Per alert of a window from `since` on: seconds from the commit of its last fact to its own."""
+    return [row["seconds"] for row in _rows(connection, "row_to_alert", since=since)]
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The nearest-rank percentile; None of nothing.
+
+    >>> percentile([3.0, 1.0, 2.0], 0.5)
+    2.0
+    """
+    if not values:
+        return None
+    ordered = sorted(values)
+    return ordered[max(math.ceil(len(ordered) * share), 1) - 1]
+
+
+def _rows(connection: Connection, name: str, **parameters: object) -> list[dict[str, Any]]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(_statements()[name], parameters).fetchall()
+
+
+@cache
+def _statements() -> Mapping[str, bytes]:
+    text = Path(__file__).with_name("queries.sql").read_text(encoding="utf-8")
+    return {name: query.sql.encode() for name, query in parse_queries(text).items()}
