@@ -97,7 +97,8 @@ create table market.rejected_frames (
     instrument_id smallint,
     received_at timestamptz not null,
     error text not null,
-    frame bytea not null,
-    unique nulls not distinct (venue, received_at, error, frame)
+    frame bytea not null
 );
+-- By digest: a frame may be longer than an index takes.
+create unique index rejected_frames_frame on market.rejected_frames (venue, received_at, sha256(frame));
 create index rejected_frames_received_at on market.rejected_frames (received_at);

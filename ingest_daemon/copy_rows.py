@@ -1,0 +1,237 @@
+"""Facts as PostgreSQL's binary COPY wants them. What lives here: each relation's columns and their bytes.
+
+What never does: connections, transactions, SQL. `store.py` sends what this makes.
+
+A row on the wire is its number of fields, then for each field its length and its value, all big-endian. Rows
+with the same nulls and the same array lengths have one layout, so numpy fills them column by column; that is
+what makes it cheap. Rows of one layout stay together: order is not kept between layouts.
+Source: PostgreSQL documentation, COPY, "Binary Format"; arrays as its `array_send` writes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest_daemon.events import Book, Quote, ReferencePrice, Trade
+
+__all__ = ["FACTS", "Fact", "Relation", "encode", "time_of"]
+
+Fact = Trade | Quote | Book | ReferencePrice
+
+_HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, length of the extension
+_TRAILER: Final = b"\xff\xff"
+_FLOAT8_OID: Final = 701
+_POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, where PostgreSQL counts from
+
+# The extent of a value, as layouts are told apart by it; an array has its length, 0 and up.
+_NULL: Final = -2
+_SCALAR: Final = -1
+
+
+class Type(NamedTuple):
+    """A type of PostgreSQL: the numpy type of one value on the wire, and what its values are counted from."""
+
+    wire: str
+    counted_from: int = 0
+    is_array: bool = False
+
+
+class Column(NamedTuple):
+    """A column; but for `time`, an event has a field of the same name."""
+
+    name: str
+    type: Type
+    varies: bool = False  # may be null, or is an array: the layout of a row depends on its value
+
+
+class Relation(NamedTuple):
+    """A table of schema `market`."""
+
+    name: str
+    key: tuple[str, ...]  # its unique key
+    columns: tuple[Column, ...]
+
+
+SMALLINT: Final = Type(">i2")
+INTEGER: Final = Type(">i4")
+BIGINT: Final = Type(">i8")
+DOUBLE: Final = Type(">f8")
+DOUBLES: Final = Type(">f8", is_array=True)
+TIMESTAMPTZ: Final = Type(">i8", counted_from=_POSTGRES_EPOCH_US)
+
+_INSTRUMENT = Column("instrument_id", SMALLINT)
+_TIME = Column("time", TIMESTAMPTZ)
+_RECEIVED_AT = Column("received_at", TIMESTAMPTZ)
+
+FACTS: Final = (
+    Relation(
+        "trades",
+        ("instrument_id", "trade_id", "time"),
+        (
+            _INSTRUMENT,
+            Column("trade_id", BIGINT),
+            _TIME,
+            Column("occurred_at", TIMESTAMPTZ),
+            _RECEIVED_AT,
+            Column("price", DOUBLE),
+            Column("size", DOUBLE),
+            Column("aggressor", SMALLINT),
+            Column("fills", INTEGER),
+        ),
+    ),
+    Relation(
+        "quotes",
+        ("instrument_id", "update_id", "time"),
+        (
+            _INSTRUMENT,
+            Column("update_id", BIGINT),
+            _TIME,
+            Column("occurred_at", TIMESTAMPTZ, varies=True),
+            _RECEIVED_AT,
+            Column("bid_price", DOUBLE),
+            Column("bid_size", DOUBLE),
+            Column("ask_price", DOUBLE),
+            Column("ask_size", DOUBLE),
+        ),
+    ),
+    Relation(
+        "books",
+        ("instrument_id", "update_id", "time"),
+        (
+            _INSTRUMENT,
+            Column("update_id", BIGINT),
+            _TIME,
+            Column("occurred_at", TIMESTAMPTZ, varies=True),
+            _RECEIVED_AT,
+            Column("bid_prices", DOUBLES, varies=True),
+            Column("bid_sizes", DOUBLES, varies=True),
+            Column("ask_prices", DOUBLES, varies=True),
+            Column("ask_sizes", DOUBLES, varies=True),
+        ),
+    ),
+    Relation(
+        "reference_prices",
+        ("instrument_id", "time"),
+        (
+            _INSTRUMENT,
+            _TIME,
+            Column("occurred_at", TIMESTAMPTZ),
+            _RECEIVED_AT,
+            Column("mark_price", DOUBLE, varies=True),
+            Column("index_price", DOUBLE, varies=True),
+            Column("funding_rate", DOUBLE, varies=True),
+            Column("next_funding_at", TIMESTAMPTZ, varies=True),
+        ),
+    ),
+)
+
+
+def time_of(event: Fact) -> int:
+    """The `time` of a fact, microseconds since 1970 UTC: when it happened, else when it was seen."""
+    return event.received_at if event.occurred_at is None else event.occurred_at
+
+
+def encode(relation: Relation, events: Sequence[Fact]) -> bytes:
+    """All events as one binary COPY of `relation.columns`, in that order of columns.
+
+    Args:
+        relation: the entry of `FACTS` that the events belong to.
+        events: of the relation's kind. Parsers see to it that floats are finite.
+
+    Raises:
+        OverflowError: an integer does not fit its column; a parser let it through.
+    """
+    if not events:
+        return _HEADER + _TRAILER
+    values = dict(zip(_fields(relation), zip(*map(_reader(relation), events), strict=True), strict=True))
+    values["time"] = tuple(map(time_of, events))
+    varying = [column for column in relation.columns if column.varies]
+    if not varying:
+        return b"".join((_HEADER, _fill(relation, (), values, len(events)), _TRAILER))
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for row, extents in enumerate(zip(*(_extents(column, values) for column in varying), strict=True)):
+        rows_of.setdefault(extents, []).append(row)
+    parts = [_HEADER]
+    for extents, rows in rows_of.items():
+        chosen = values if len(rows_of) == 1 else _take(values, rows)
+        parts.append(_fill(relation, extents, chosen, len(rows)))
+    parts.append(_TRAILER)
+    return b"".join(parts)
+
+
+_Values = dict[str, tuple[Any, ...]]
+
+
+@lru_cache
+def _fields(relation: Relation) -> tuple[str, ...]:
+    return tuple(column.name for column in relation.columns if column.name != "time")
+
+
+@lru_cache
+def _reader(relation: Relation) -> attrgetter[tuple[Any, ...]]:
+    return attrgetter(*_fields(relation))
+
+
+def _take(values: _Values, rows: Sequence[int]) -> _Values:
+    return {name: tuple([column[row] for row in rows]) for name, column in values.items()}
+
+
+def _extents(column: Column, values: _Values) -> list[int]:
+    if column.type.is_array:
+        return list(map(len, values[column.name]))
+    return [_NULL if value is None else _SCALAR for value in values[column.name]]
+
+
+def _fill(relation: Relation, extents: tuple[int, ...], values: _Values, count: int) -> bytes:
+    """The rows of one layout, without header and trailer."""
+    rows = np.repeat(_blank_row(relation, extents), count)
+    varying = iter(extents)
+    for name, type_, varies in relation.columns:
+        extent = next(varying) if varies else _SCALAR
+        if extent in (_NULL, 0):
+            continue
+        if extent == _SCALAR:
+            column = np.array(values[name], dtype=type_.wire[1:])
+            rows[name] = column - type_.counted_from if type_.counted_from else column
+        else:
+            rows[name]["value"] = np.array(values[name], dtype=type_.wire[1:])
+    return rows.tobytes()
+
+
+@lru_cache(maxsize=4096)
+def _blank_row(relation: Relation, extents: tuple[int, ...]) -> npt.NDArray[np.void]:
+    """One row of a layout with every count and length filled in; only the values are left to set."""
+    layout: list[tuple[str, Any] | tuple[str, Any, int]] = [("fields", ">i2")]
+    constants: list[tuple[str, int]] = [("fields", len(relation.columns))]
+    items: list[tuple[str, int]] = []
+    varying = iter(extents)
+    for name, type_, varies in relation.columns:
+        extent = next(varying) if varies else _SCALAR
+        size = np.dtype(type_.wire).itemsize
+        layout.append((f"{name} length", ">i4"))
+        if extent == _NULL:
+            constants.append((f"{name} length", -1))
+        elif extent == _SCALAR:
+            constants.append((f"{name} length", size))
+            layout.append((name, type_.wire))
+        else:
+            head = [1, 0, _FLOAT8_OID, extent, 1] if extent else [0, 0, _FLOAT8_OID]
+            constants.append((f"{name} length", 4 * len(head) + extent * (4 + size)))
+            for position, word in enumerate(head):  # dimensions, has nulls, element type; length, lower bound
+                layout.append((f"{name} head {position}", ">i4"))
+                constants.append((f"{name} head {position}", word))
+            if extent:
+                layout.append((name, [("length", ">i4"), ("value", type_.wire)], extent))
+                items.append((name, size))
+    row = np.zeros(1, dtype=layout)
+    for field, constant in constants:
+        row[field] = constant
+    for field, size in items:
+        row[field]["length"] = size
+    return row

@@ -1,0 +1,394 @@
+"""The only writer of facts. What lives here: a batch is one transaction with its rows in the ledger.
+
+What never does: parsing, deciding when a batch is full, retrying. The caller reads the error and acts.
+
+A batch goes in by COPY, straight into tables whose only index is the unique key. A duplicate (after a
+reconnect or a replay) fails the whole COPY; then the batch is written again by way of staging tables and ON
+CONFLICT, and what was there already is counted. Staging every batch would halve the rate.
+
+The driver is psycopg's blocking connection. The daemon calls it in a thread, `sentinet replay` directly: the
+call waits for the server without the interpreter's lock, so an asynchronous one would gain nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from operator import attrgetter
+from types import TracebackType
+from typing import Any, Final, LiteralString, NamedTuple, Self, TypeVar
+
+import msgspec
+import numpy as np
+import psycopg
+from psycopg import sql
+from psycopg.types.multirange import TimestamptzMultirange
+from psycopg.types.range import Range
+
+from ingest_daemon.batcher import Batch
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
+from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
+
+__all__ = ["MERGE_WITHIN_US", "Store", "WriteReport", "spans"]
+
+MERGE_WITHIN_US: Final = 5_000_000
+"""Spans of new rows less than this apart are one span of the ledger: the length of the base window."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Classes of SQLSTATE where the same statement can succeed later: connection, read-only after a failover,
+# rollback by the server, out of resources, lock not to be had, operator intervention, system error.
+_PASSING: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
+
+_INSERT_GAP: Final = """
+    insert into market.feed_gaps (
+        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s)
+    on conflict do nothing
+    returning true
+"""
+_INSERT_REJECTED: Final = """
+    insert into market.rejected_frames (venue, channel, instrument_id, received_at, error, frame)
+    values (%s, %s, %s, %s, %s, %s)
+    on conflict do nothing
+    returning true
+"""
+_INSERT_LEDGER: Final = """
+    insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
+    values (%s, %s, %s, %s, %s, %s, %s)
+"""
+_SELECT_INSTRUMENTS: Final = """
+    select venue, venue_symbol, instrument_id
+    from market.instruments
+    where is_active and venue = any(%s)
+    order by venue, venue_symbol
+"""
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_T = TypeVar("_T")
+
+
+class WriteReport(msgspec.Struct, frozen=True):
+    """What one `Store.write` did, by relation; a relation of which the batch had no rows is absent."""
+
+    rows: Mapping[str, int]
+    """Rows that are new."""
+    repeated: Mapping[str, Sequence[int]]
+    """Positions, in the batch's list of that relation, of the rows that were there already."""
+
+    @property
+    def duplicates(self) -> dict[str, int]:
+        """Rows that were there already and were left alone."""
+        return {relation: len(positions) for relation, positions in self.repeated.items()}
+
+
+class Store:
+    """One connection that writes facts. Not thread-safe: one caller at a time. A lost one is opened anew."""
+
+    def __init__(self, database_url: str) -> None:
+        self._database_url = database_url
+        self._connection: _Connection | None = None
+
+    def __enter__(self) -> Self:
+        self.connect()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def connect(self) -> None:
+        """Open the connection unless it is open.
+
+        Raises:
+            StoreUnavailable: the server cannot be reached, or refuses connections now.
+            StoreRejected: the address is not one.
+        """
+        if self._connection is not None and not self._connection.closed:
+            return
+        try:
+            self._connection = psycopg.connect(
+                self._database_url,
+                autocommit=True,  # transactions are opened where they are meant
+                application_name="sentinet-ingest",
+                connect_timeout=5,
+                keepalives_idle=10,
+                tcp_user_timeout=15_000,  # ms: a server that vanished is noticed, not waited for
+            )
+        except psycopg.ProgrammingError:
+            # libpq quotes the part it cannot read, which may be the password.
+            raise StoreRejected("the database address cannot be read by libpq") from None
+        except psycopg.Error as error:
+            raise _named(error) from error
+
+    def close(self) -> None:
+        """Close the connection; harmless if there is none."""
+        if self._connection is not None:
+            self._connection.close()
+
+    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, int]]:
+        """The active instruments: venue → venue symbol → instrument_id; {} for a venue that has none.
+
+        Raises:
+            StoreUnavailable, StoreRejected: as `write`.
+        """
+        found: dict[str, dict[str, int]] = {venue: {} for venue in venues}
+        rows = self._transact(
+            lambda connection: connection.execute(_SELECT_INSTRUMENTS, [list(found)]).fetchall()
+        )
+        for venue, symbol, instrument_id in rows:
+            found[venue][symbol] = instrument_id
+        return found
+
+    def write(self, batch: Batch) -> WriteReport:
+        """Write a batch with its ledger rows in one transaction: all of it is committed, or nothing.
+
+        Writing a batch again is safe: its rows are found to be there and are reported as repeated.
+
+        Raises:
+            StoreUnavailable: the database cannot be reached or cannot work now. If the connection went during
+                the commit, the batch may be committed; to write it again is right in either case.
+            StoreRejected: the database refuses what we write, and would refuse it again.
+        """
+        try:
+            return self._transact(lambda connection: _write(connection, batch, _copy))
+        except _DuplicateFound:
+            return self._transact(lambda connection: _write(connection, batch, _merge))
+
+    def _transact(self, work: Callable[[_Connection], _T]) -> _T:
+        self.connect()
+        assert self._connection is not None, "connect() has opened it"
+        try:
+            with self._connection.transaction():
+                return work(self._connection)
+        except psycopg.errors.UniqueViolation as error:
+            raise _DuplicateFound from error
+        except psycopg.Error as error:
+            raise _named(error) from error
+
+
+class _DuplicateFound(Exception):  # noqa: N818 (it is an answer, not a fault)
+    """A COPY hit a unique key; nothing of the batch is written."""
+
+
+class _Outcome(NamedTuple):
+    """What became of a batch's rows of one relation."""
+
+    relation: str
+    total: int
+    repeated: tuple[int, ...]
+    bytes: int
+    touched: list[tuple[int, int]]  # spans of `time` of the rows that are new
+    max_received_at: int
+
+
+_WriteFacts = Callable[[_Connection, Relation, Sequence[Fact]], tuple[int, tuple[int, ...]]]
+
+
+def _named(error: psycopg.Error) -> StoreError:
+    message = " ".join(str(error).split())
+    if error.sqlstate is not None:
+        passing = error.sqlstate[:2] in _PASSING
+        return (StoreUnavailable if passing else StoreRejected)(f"{message} (SQLSTATE {error.sqlstate})")
+    lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    return (StoreUnavailable if lost else StoreRejected)(message)
+
+
+def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> WriteReport:
+    outcomes: list[_Outcome] = []
+    for relation in FACTS:
+        events: Sequence[Fact] = getattr(batch, relation.name)
+        if events:
+            size, repeated = write_facts(connection, relation, events)
+            touched = spans(time_of(event) for event in _without(events, repeated))
+            seen = max(event.received_at for event in events)
+            outcomes.append(_Outcome(relation.name, len(events), repeated, size, touched, seen))
+    if batch.feed_gaps:
+        outcomes.append(_insert_gaps(connection, batch))
+    if batch.rejected_frames:
+        outcomes.append(_insert_rejected(connection, batch))
+    _insert_ledger(connection, batch.venue, outcomes)
+    return WriteReport(
+        rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
+        repeated={outcome.relation: outcome.repeated for outcome in outcomes},
+    )
+
+
+def _copy(connection: _Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
+    """Straight in; the size of what was sent, and no duplicates: one would have failed it."""
+    return _copy_into(connection, sql.Identifier("market", relation.name), relation, events), ()
+
+
+def _merge(
+    connection: _Connection, relation: Relation, events: Sequence[Fact]
+) -> tuple[int, tuple[int, ...]]:
+    """By way of a staging table; the size of what was staged, and the positions of the duplicates.
+
+    Of events with one key in the same batch the first is kept, as it would be in two batches.
+    """
+    keys = _keys(relation, events)
+    first: dict[tuple[int, ...], int] = {}
+    for position, key in enumerate(keys):
+        first.setdefault(key, position)
+    staging = sql.Identifier("pg_temp", f"staged_{relation.name}")
+    target = sql.Identifier("market", relation.name)
+    columns = _names(column.name for column in relation.columns)
+    connection.execute(sql.SQL("create temporary table {} (like {}) on commit drop").format(staging, target))
+    size = _copy_into(connection, staging, relation, [events[position] for position in first.values()])
+    inserted = connection.execute(
+        sql.SQL(
+            "insert into {target} ({columns}) select {columns} from {staging}"
+            " on conflict do nothing returning {key}"
+        ).format(target=target, columns=columns, staging=staging, key=_key_in_microseconds(relation))
+    ).fetchall()
+    new = {first[key] for key in inserted}
+    return size, tuple(position for position in range(len(events)) if position not in new)
+
+
+def _copy_into(
+    connection: _Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
+) -> int:
+    rows = encode(relation, events)
+    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
+        table, _names(column.name for column in relation.columns)
+    )
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        copy.write(rows)
+    return len(rows)
+
+
+def _names(columns: Iterable[str]) -> sql.Composed:
+    return sql.SQL(", ").join(map(sql.Identifier, columns))
+
+
+def _keys(relation: Relation, events: Sequence[Fact]) -> list[tuple[int, ...]]:
+    """The unique key of each event; its `time`, the last part, in microseconds since 1970 UTC."""
+    *names, last = relation.key
+    assert last == "time", "every fact is unique by its time, and by what comes before"
+    parts = [list(map(attrgetter(name), events)) for name in names]
+    return list(zip(*parts, map(time_of, events), strict=True))
+
+
+def _key_in_microseconds(relation: Relation) -> sql.Composed:
+    *names, last = relation.key
+    microseconds = sql.SQL("(extract(epoch from {}) * 1000000)::bigint").format(sql.Identifier(last))
+    return sql.SQL(", ").join([*map(sql.Identifier, names), microseconds])
+
+
+def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
+    gaps = batch.feed_gaps
+    repeated = _insert_each(
+        connection,
+        _INSERT_GAP,
+        [
+            (
+                gap.venue,
+                gap.channel,
+                gap.instrument_id,
+                _moment(gap.started_at),
+                _moment(gap.ended_at),
+                gap.cause.value,
+                _text(gap.detail),
+                gap.lost_events,
+            )
+            for gap in gaps
+        ],
+    )
+    new = _without(gaps, repeated)
+    touched = spans((gap.started_at for gap in new), (gap.ended_at for gap in new))
+    size = sum(len(gap.detail) for gap in gaps)
+    return _Outcome("feed_gaps", len(gaps), repeated, size, touched, max(gap.ended_at for gap in gaps))
+
+
+def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
+    rejected = batch.rejected_frames
+    repeated = _insert_each(
+        connection,
+        _INSERT_REJECTED,
+        [
+            (
+                each.venue,
+                each.channel and _text(each.channel),
+                each.instrument_id,
+                _moment(each.received_at),
+                _text(each.error),
+                each.frame,
+            )
+            for each in rejected
+        ],
+    )
+    touched = spans(each.received_at for each in _without(rejected, repeated))
+    size = sum(len(each.frame) for each in rejected)
+    seen = max(each.received_at for each in rejected)
+    return _Outcome("rejected_frames", len(rejected), repeated, size, touched, seen)
+
+
+def _insert_each(
+    connection: _Connection, statement: LiteralString, rows: Sequence[tuple[Any, ...]]
+) -> tuple[int, ...]:
+    """Insert one by one, in one round trip; the positions of the rows that were there already."""
+    with connection.cursor() as cursor:
+        cursor.executemany(statement, rows, returning=True)
+        return tuple(
+            position for position, result in enumerate(cursor.results()) if result.fetchone() is None
+        )
+
+
+def _insert_ledger(connection: _Connection, venue: str, outcomes: Sequence[_Outcome]) -> None:
+    """The batch's rows in the ledger: the last statement before the commit."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            _INSERT_LEDGER,
+            [
+                (
+                    venue,
+                    outcome.relation,
+                    outcome.total - len(outcome.repeated),
+                    len(outcome.repeated),
+                    outcome.bytes,
+                    TimestamptzMultirange(
+                        Range(_moment(start), _moment(end), "[)") for start, end in outcome.touched
+                    ),
+                    _moment(outcome.max_received_at),
+                )
+                for outcome in outcomes
+            ],
+        )
+
+
+def spans(
+    starts: Iterable[int], ends: Iterable[int] | None = None, within: int = MERGE_WITHIN_US
+) -> list[tuple[int, int]]:
+    """What is touched, as half-open spans in order; those less than `within` apart are one.
+
+    Without `ends`, and where an end is not later than its start, the moment alone is touched: a microsecond.
+
+    >>> spans([20, 0, 5], [30, 1, 5], within=5)
+    [(0, 6), (20, 30)]
+    """
+    start = np.fromiter(starts, np.int64)
+    if not start.size:
+        return []
+    end = start + 1 if ends is None else np.maximum(np.fromiter(ends, np.int64), start + 1)
+    order = np.argsort(start)
+    start, end = start[order], np.maximum.accumulate(end[order])
+    (breaks,) = np.nonzero(start[1:] - end[:-1] >= within)
+    first, last = [0, *(breaks + 1)], [*breaks, start.size - 1]
+    return list(zip(start[first].tolist(), end[last].tolist(), strict=True))
+
+
+def _without(events: Sequence[_T], positions: Collection[int]) -> Sequence[_T]:
+    if not positions:
+        return events
+    left_out = set(positions)
+    return [event for position, event in enumerate(events) if position not in left_out]
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _text(text: str) -> str:
+    """As PostgreSQL can keep it: UTF-8 without zero bytes."""
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
