@@ -1,9 +1,10 @@
 """When a batch is full, and what it holds. What lives here: counting events and sorting them by relation.
 
-What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes at once.
+What never does: clocks (`now` is an argument), the database, sockets. A batch is what `store.py` writes in
+one transaction.
 
-Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than the
-byte bound is a batch of its own. Age is counted in the caller's `now` from the first event on, never from
+Three bounds close a batch: rows, bytes and age. The first two hold always, except that one event larger than
+the byte bound is a batch of its own. Age is counted in the caller's `now` from the first event on, never from
 `received_at`: a replayed recording is years old and its batches are not.
 """
 
@@ -40,7 +41,7 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class Batch(msgspec.Struct, frozen=True):
-    """Events of one venue by relation, each list in the order of arrival. Whoever holds it does not change it."""
+    """Events of one venue by relation, each list in order of arrival. Whoever holds it leaves it as it is."""
 
     venue: str
     trades: list[Trade]

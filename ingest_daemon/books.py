@@ -1,18 +1,18 @@
 """A level-2 book from a snapshot and diffs, in sequence or silent.
 
-What lives here: the levels, the venue's sequence rules, the way back after a break. What never does: frames of a
-venue, sockets, clocks (times are arguments), fetching the snapshot.
+What lives here: the levels, the venue's sequence rules, the way back after a break. What never does: frames
+of a venue, sockets, clocks (times are arguments), fetching the snapshot.
 
 A book that looks right and is wrong is worse than none. So a book says nothing unless
 - its first diff bridges the snapshot and every next one follows on the one before;
 - its best bid is below its best ask;
-- the levels it shows lie inside the span of prices that the snapshot covered: a venue sends the best 1000 levels
-  a side, and of what lies beyond only what changes. When the price has moved so far that fewer than `depth` levels
-  are left inside, the book shows those and wants a new snapshot.
+- the levels it shows lie inside the span of prices that the snapshot covered: a venue sends the best 1000
+  levels a side, and of what lies beyond only what changes. When the price has moved so far that fewer than
+  `depth` levels are left inside, the book shows those and wants a new snapshot.
 
-While a snapshot is wanted, diffs are kept (the newest `buffer_limit`), and replayed onto it. A book that lost its
-sequence is silent until then and reports the hole as one `FeedGap`; a book that merely wants a wider snapshot goes
-on meanwhile, and the new one takes over without a hole.
+While a snapshot is wanted, diffs are kept (the newest `buffer_limit`) and replayed onto it. A book that lost
+its sequence is silent until then and reports the hole as one `FeedGap`; a book that merely wants a wider
+snapshot goes on meanwhile, and the new one takes over without a hole.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Level = tuple[float, float]  # price, size in base units; a size of 0 in a diff 
 
 
 class Snapshot(msgspec.Struct, frozen=True, gc=False):
-    """A whole book as of the update `last_id`. A side is truncated if the venue may know more levels than it sent."""
+    """A whole book as of the update `last_id`. Truncated: the venue may know more levels than it sent."""
 
     last_id: int
     bids: Sequence[Level]
@@ -82,7 +82,7 @@ class ContiguousIds:
 
 
 class LinkedIds:
-    """Ids are shared among symbols and skip; each diff names the one before: `previous_id` (Binance futures)."""
+    """Ids are shared among symbols and skip; a diff names the one before: `previous_id` (Binance futures)."""
 
     def is_before(self, diff: Diff, snapshot_id: int) -> bool:
         """`last_id` below the snapshot's."""
@@ -106,9 +106,9 @@ class _Fault(msgspec.Struct, frozen=True):
 
 
 class _Side:
-    """One side of a book. `sign` is 1 for bids, −1 for asks; a key is sign × price, so the best has the highest.
+    """One side of a book. `sign` is 1 for bids, −1 for asks; a key is sign × price, so the best is highest.
 
-    Keys are kept ascending: changes happen near the best level, so near the end of the list, where moving is cheap.
+    Keys ascend: changes happen near the best level, so near the end of the list, where inserting is cheap.
     """
 
     __slots__ = ("_keys", "_sign", "_sizes", "_worst")
@@ -172,7 +172,7 @@ class _Levels:
             crossed = f"best bid {bid} at or above best ask {ask} at update {self.last_id}"
             return _Fault(GapCause.CROSSED_BOOK, crossed)
         if not self.cover(1):
-            outrun = f"best bid {bid}, best ask {ask} at update {self.last_id} lie outside of the snapshot's levels"
+            outrun = f"best bid {bid}, best ask {ask} at update {self.last_id}: beyond the snapshot's levels"
             return _Fault(GapCause.BOOK_OUTRUN, outrun)
         return None
 
@@ -207,7 +207,7 @@ class BookBuilder:
             instrument_id: for every event.
             rule: how the venue numbers.
             depth: levels a side of a `Book`.
-            interval_us: time is cut into spans of this length, and at most one `Book` comes in each: the first.
+            interval_us: time is cut into spans of this length; at most one `Book` comes in each, the first.
             buffer_limit: diffs kept for a snapshot to come; of more, the oldest are dropped.
             with_quotes: also return a `Quote` when the best bid or ask changed.
         """
@@ -241,7 +241,7 @@ class BookBuilder:
         return "" if self._gap is None else self._gap.detail
 
     def apply(self, diff: Diff, received_at: int) -> list[Event]:
-        """Take in a diff; return a `Book` if one is due, a `Quote` if asked for, a `FeedGap` on being right again."""
+        """Take in a diff; return a `FeedGap` on being right again, a `Quote` if wanted, a `Book` if due."""
         ids = (diff.first_id, diff.last_id)
         if ids == self._last_ids:  # the venue said the same twice
             return []
@@ -257,7 +257,7 @@ class BookBuilder:
         return self._say(received_at)
 
     def apply_snapshot(self, snapshot: Snapshot, received_at: int) -> list[Event]:
-        """Take in a snapshot, wanted or not. One that the diffs kept do not reach is dropped; another is wanted."""
+        """Take in a snapshot, wanted or not. One that the diffs do not reach is dropped, another wanted."""
         self._snapshot = snapshot
         self._diffs_before_snapshot = 0
         self._try_to_bridge()
@@ -277,7 +277,7 @@ class BookBuilder:
         return levels.fault()
 
     def _lose(self, fault: _Fault, diff: Diff, received_at: int) -> None:
-        """Go out of sync. What is missing lies between the last diff that was right and the bridge to come."""
+        """Go out of sync. What is missing lies between the last diff that was right and the next bridge."""
         self._gap = FeedGap(
             venue=self._venue,
             channel=self._channel,

@@ -1,7 +1,7 @@
-"""The protocol every venue module fulfils. Sans-I/O: a venue is told of bytes and time, it never fetches either.
+"""The protocol every venue module fulfils. Sans-I/O: a venue is told bytes and times, it fetches neither.
 
-A `Session` is the state of one socket: what it subscribed to, its books, its sequence numbers. A new socket is a
-new session. The daemon drives it:
+A `Session` is the state of one socket: what it subscribed to, its books, its sequence numbers. A new socket
+is a new session. The daemon drives it:
 
     session = VENUES["binance_spot"].open_session(symbols, channels)
     for text in session.subscribe():                 # send each
@@ -37,7 +37,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 class Request(msgspec.Struct, frozen=True):
     """Something the session wants from the venue's REST interface: a path below the venue's `rest_url`.
 
-    `key` names it among the session's requests, so that an answer finds its place: for a book, the venue symbol.
+    `key` names it among the session's requests, so that an answer finds its place: a book's is the symbol.
     """
 
     key: str
@@ -54,10 +54,10 @@ class Session(Protocol):
         """The text frames to send, in order, once the socket is open."""
 
     def keep_alive(self) -> str | None:
-        """The text to send when the socket was idle for `VenueProtocol.keep_alive_s`, or None where pings suffice."""
+        """The text to send when the socket was idle for `VenueProtocol.keep_alive_s`; None: pings suffice."""
 
     def stream_of(self, frame: bytes) -> str:
-        """The venue's own name of the stream a frame belongs to (`btcusdt@trade`), for counting; "" where none."""
+        """The venue's own name of the stream of a frame (`btcusdt@trade`), for counting; "" where none."""
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """The events of one frame, in the venue's order; empty for acknowledgements and pongs.
@@ -72,32 +72,43 @@ class Session(Protocol):
         """
 
     def pending_requests(self) -> Sequence[Request]:
-        """What the session needs fetched now. Each request is returned once, until its answer says otherwise."""
+        """What the session needs fetched now. Each is returned once, until its answer says otherwise."""
 
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
-        """The events that an answer of the REST interface makes possible (a book in sync again). Raises as `parse`.
+        """The events that a REST answer makes possible (a book in sync again). Raises as `parse`.
 
-        A request that could not be fetched is answered with `b""`: that raises ParseError, and the session asks
-        again later by itself.
+        A request that could not be fetched is answered with `b""`: that raises ParseError, and the session
+        asks again later by itself.
         """
 
     def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps that are still open, ended at `now`: to be written when the socket ends, for good or not."""
+        """The gaps that are still open, ended at `now`: to be written when the socket ends."""
 
 
 class VenueProtocol(Protocol):
     """A venue's dialect: the entry of `VENUES`. Immutable."""
 
-    name: str
-    channels: Sequence[str]  # the venue's own words, all that `open_session` accepts
-    capabilities: Capabilities
-    keep_alive_s: float | None
+    @property
+    def name(self) -> str:
+        """The key in `VENUES`."""
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The venue's own words, all that `open_session` accepts."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the venue gives."""
+
+    @property
+    def keep_alive_s(self) -> float | None:
+        """Seconds of idleness after which `Session.keep_alive` is sent; None: never."""
 
     def open_session(self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]) -> Session:
         """A fresh session.
 
         Args:
-            venue: the operator's name of the venue (`market.instruments.venue`), for `FeedGap` and `RejectedFrame`.
+            venue: the operator's name of the venue (`market.instruments.venue`), for `FeedGap`.
             symbols: venue symbol (upper case, as the venue writes it) → instrument_id.
             channels: the channels wanted.
 

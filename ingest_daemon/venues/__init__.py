@@ -1,0 +1,18 @@
+"""The registry: every dialect the daemon speaks, by the name that `config/venues.yaml` gives as `protocol`.
+
+What lives here: the table. A venue is one module that knows no other, and one line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from ingest_daemon.venues.base import Capabilities, Request, Session, VenueProtocol
+from ingest_daemon.venues.binance import BINANCE_SPOT, BINANCE_USDM
+
+__all__ = ["VENUES", "Capabilities", "Request", "Session", "VenueProtocol"]
+
+_ENTRIES: tuple[VenueProtocol, ...] = (BINANCE_SPOT, BINANCE_USDM)
+
+VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

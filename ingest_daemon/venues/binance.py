@@ -1,0 +1,401 @@
+"""The dialect of Binance spot and USD-M futures: what to subscribe to, who reads a frame, what to fetch.
+
+What lives here: the state of a session. What never does: the meaning of single frames and the evidence for it
+(`binance_frames.py`), the arithmetic of a book (`books.py`), sockets, clocks, fetching.
+
+A session uses one combined stream (`/stream`), where every message has the envelope {"stream": …, "data": …}
+and answers to requests have none. A recording also has the REST snapshot of its book as a line without
+envelope and without symbol: `parse` takes it as the answer for the one symbol of the session.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
+from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
+from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.venues import binance_frames as frames
+from ingest_daemon.venues.base import Capabilities, Request
+
+__all__ = ["BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
+
+_ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
+_SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
+_STREAMS_PER_REQUEST = 200
+_SNAPSHOT_LEVELS = 1_000  # of a side, at most
+_FIRST_PAUSE_US = 1_000_000  # between two snapshot requests of one symbol; doubles …
+_LONGEST_PAUSE_US = 60_000_000  # … up to this
+_CALM_US = 600_000_000  # after so long without a request the pauses start anew
+_VALUE_SHOWN = 80  # characters of an offending value in a message
+
+
+class _Channel(msgspec.Struct, frozen=True):
+    """A kind of stream. Its name on the wire is the symbol in lower case, then a suffix."""
+
+    live: str  # the suffix to subscribe to
+    recorded: tuple[str, ...]  # further suffixes with the same frames, as found in recordings
+    reader: frames.ReaderMaker | None  # None: diffs, which the symbol's book reads
+
+
+_DEPTH = _Channel("@depth@100ms", ("@depth", "@depth@0ms", "@depth@250ms", "@depth@500ms"), None)
+_SPOT_CHANNELS = {
+    "trade": _Channel("@trade", (), frames.trade_reader),
+    "aggTrade": _Channel("@aggTrade", (), frames.aggregate_reader),
+    "bookTicker": _Channel("@bookTicker", (), frames.spot_quote_reader),
+    "depth20": _Channel("@depth20@100ms", ("@depth20",), frames.spot_top_reader),
+    "depth": _DEPTH,
+}
+_USDM_CHANNELS = {
+    "trade": _Channel("@trade", (), frames.usdm_trade_reader),
+    "aggTrade": _Channel("@aggTrade", (), frames.aggregate_reader),
+    "bookTicker": _Channel("@bookTicker", (), frames.usdm_quote_reader),
+    "depth20": _Channel(
+        "@depth20@100ms", ("@depth20", "@depth20@250ms", "@depth20@500ms"), frames.usdm_top_reader
+    ),
+    "depth": _DEPTH,
+    "markPrice": _Channel("@markPrice@1s", ("@markPrice",), frames.mark_price_reader),
+}
+
+
+class BinanceMarket(msgspec.Struct, frozen=True):
+    """One of Binance's markets: an entry of `VENUES`."""
+
+    name: str
+    kind: Literal["spot", "usdm"]
+    capabilities: Capabilities
+    channel_table: Mapping[str, _Channel]
+    depth_path: str  # of the REST snapshot
+    sequence_rule: SequenceRule
+    read_diff: frames.DiffReader
+    keep_alive_s: float | None = None  # the venue pings, the client's library answers
+
+    @property
+    def channels(self) -> Sequence[str]:
+        """The venue's own words, all that `open_session` accepts."""
+        return tuple(self.channel_table)
+
+    def open_session(self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]) -> BinanceSession:
+        """A fresh session; ConfigError names an unknown channel and those accepted."""
+        for channel in channels:
+            if channel not in self.channel_table:
+                accepted = ", ".join(self.channel_table)
+                raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
+        return BinanceSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def recognises(self, frame: bytes) -> bool:
+        """Whether a recorded frame is of this market; no market owns an acknowledgement."""
+        return _kind_of(frame) == self.kind
+
+
+class BinanceSession:
+    """One socket's worth of state."""
+
+    def __init__(
+        self, market: BinanceMarket, venue: str, symbols: Mapping[str, int], channels: Sequence[str]
+    ) -> None:
+        self._venue = venue
+        self._symbols = symbols
+        self._channels = channels
+        self._streams = [
+            symbol.lower() + market.channel_table[channel].live for symbol in symbols for channel in channels
+        ]
+        self._readers: dict[bytes, frames.Reader] = {}
+        self._books: dict[str, _BookFeed] = {}
+        self._requests: list[Request] = []
+        for symbol, instrument_id in symbols.items():
+            for name in channels:
+                self._add_readers(market, name, symbol, instrument_id)
+
+    def path(self) -> str:
+        """The combined stream; what it carries is subscribed to afterwards."""
+        return "/stream"
+
+    def subscribe(self) -> Sequence[str]:
+        """SUBSCRIBE requests of at most 200 streams each, numbered from 1."""
+        return [
+            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
+            for number, streams in enumerate(self._chunks(), start=1)
+        ]
+
+    def keep_alive(self) -> str | None:
+        """None: the venue pings."""
+        return None
+
+    def stream_of(self, frame: bytes) -> str:
+        """The stream's name; `<symbol>@depthSnapshot` for a snapshot line; "" for answers and garbage."""
+        if frame.startswith(_ENVELOPE):
+            end = frame.find(b'"', len(_ENVELOPE))
+            return frame[len(_ENVELOPE) : end].decode(errors="replace") if end > 0 else ""
+        if frame.startswith(_SNAPSHOT_LINE) and len(self._symbols) == 1:
+            return f"{next(iter(self._symbols)).lower()}@depthSnapshot"
+        try:
+            return _decode_other(frame).stream or ""
+        except frames.DECODE_ERRORS:
+            return ""
+
+    def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
+        """The events of one frame. ParseError names the field and its value, VenueRefused what was refused."""
+        read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
+        try:
+            return read(frame, received_at)
+        except frames.DECODE_ERRORS as error:
+            raise ParseError(_explanation(frame, error)) from error
+
+    def pending_requests(self) -> Sequence[Request]:
+        """Snapshots to fetch, at most one outstanding for a symbol."""
+        if not self._requests:
+            return ()
+        requests, self._requests = self._requests, []
+        return requests
+
+    def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
+        """Apply a snapshot. After ParseError or VenueRefused it is asked for again, after a pause."""
+        book = self._books[request.key]
+        try:
+            return book.take_snapshot(body, received_at)
+        except frames.DECODE_ERRORS as error:
+            refusal = _refusal_in(body)
+            if refusal:
+                raise VenueRefused(f"{self._venue} refused {request.path}: {refusal}") from error
+            raise ParseError(f"answer to {request.path}: {_explanation(body, error)}") from error
+
+    def close(self, now: int) -> Sequence[FeedGap]:
+        """The gaps of books that are out of sync."""
+        gaps = [book.builder.open_gap(now) for book in self._books.values()]
+        return [gap for gap in gaps if gap is not None]
+
+    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, instrument_id: int) -> None:
+        channel = market.channel_table[name]
+        if channel.reader is None:
+            read = self._depth_reader(market, name, symbol, instrument_id)
+        else:
+            read = channel.reader(symbol, instrument_id)
+        for suffix in (channel.live, *channel.recorded):
+            self._readers[(symbol.lower() + suffix).encode()] = read
+
+    def _depth_reader(
+        self, market: BinanceMarket, name: str, symbol: str, instrument_id: int
+    ) -> frames.Reader:
+        builder = BookBuilder(
+            self._venue,
+            name,
+            instrument_id,
+            market.sequence_rule,
+            # Without the ticker the book is the only one to know the best prices.
+            with_quotes="bookTicker" not in self._channels,
+        )
+        request = Request(symbol, f"{market.depth_path}?symbol={symbol}&limit={_SNAPSHOT_LEVELS}")
+        book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff)
+
+        def read(frame: bytes, received_at: int) -> Sequence[Event]:
+            events = book.read(frame, received_at)
+            if book.should_ask(received_at):
+                self._requests.append(request)
+            return events
+
+        return read
+
+    def _chunks(self) -> list[list[str]]:
+        size = _STREAMS_PER_REQUEST
+        return [self._streams[i : i + size] for i in range(0, len(self._streams), size)]
+
+    def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
+        """A frame that does not begin with the envelope of a stream subscribed to."""
+        other = _decode_other(frame)
+        if other.stream is not None:
+            read = self._readers.get(other.stream.encode())
+            if read is None:
+                raise ParseError(self._why_unknown(other.stream))
+            return read(frame, received_at)
+        refusal = _refusal_of(other)
+        if refusal:
+            raise VenueRefused(f"{self._venue} refused {self._asked_in(other.id)}: {refusal}")
+        if other.result is not msgspec.UNSET:
+            return ()
+        if other.lastUpdateId is None:
+            raise ParseError(
+                "neither a message of a stream nor an answer: no stream, result, error or lastUpdateId"
+            )
+        if len(self._books) != 1 or len(self._symbols) != 1:
+            watched = ", ".join(self._books) or "none"
+            raise ParseError(
+                f"a depth snapshot (lastUpdateId {other.lastUpdateId}) names no symbol: it can only be placed in a "
+                f"session of one symbol with the channel depth; books of this session: {watched}"
+            )
+        return next(iter(self._books.values())).take_snapshot(frame, received_at)
+
+    def _why_unknown(self, stream: str) -> str:
+        symbol = stream.partition("@")[0].upper()
+        what = f"stream {stream!r:.{_VALUE_SHOWN}}"
+        return f"{what} is not subscribed" + ("" if symbol in self._symbols else f", nor is symbol {symbol}")
+
+    def _asked_in(self, number: int | str | None) -> str:
+        chunks = self._chunks()
+        if not isinstance(number, int) or not 1 <= number <= len(chunks):
+            return "a request"
+        first, *more = chunks[number - 1]
+        return f"to subscribe to {first}" + (f" and {len(more)} more" if more else "")
+
+
+class _BookFeed:
+    """The book of one symbol and the asking for its snapshot: one request at a time, with growing pauses."""
+
+    def __init__(self, symbol: str, builder: BookBuilder, read_diff: frames.DiffReader) -> None:
+        self.builder = builder
+        self._symbol = symbol
+        self._read_diff = read_diff
+        self._is_asked = False
+        self._asked_at = -_CALM_US
+        self._pause_us = 0
+
+    def read(self, frame: bytes, received_at: int) -> Sequence[Event]:
+        symbol, diff = self._read_diff(frame)
+        if symbol != self._symbol:
+            raise frames.foreign(self._symbol, symbol)
+        return self.builder.apply(diff, received_at)
+
+    def take_snapshot(self, body: bytes, received_at: int) -> Sequence[Event]:
+        """Apply an answer of the REST interface. Whatever it says, the request is answered."""
+        self._is_asked = False
+        data = frames.decode_snapshot(body)
+        snapshot = Snapshot(
+            data.lastUpdateId,
+            data.bids,
+            data.asks,
+            is_bids_truncated=len(data.bids) >= _SNAPSHOT_LEVELS,
+            is_asks_truncated=len(data.asks) >= _SNAPSHOT_LEVELS,
+        )
+        return self.builder.apply_snapshot(snapshot, received_at)
+
+    def should_ask(self, now: int) -> bool:
+        """Whether to ask for a snapshot now; if so, it counts as asked."""
+        if self._is_asked or not self.builder.wants_snapshot or now < self._asked_at + self._pause_us:
+            return False
+        is_calm = now >= self._asked_at + _CALM_US
+        self._pause_us = _FIRST_PAUSE_US if is_calm else min(2 * self._pause_us, _LONGEST_PAUSE_US)
+        self._asked_at = now
+        self._is_asked = True
+        return True
+
+
+class _Refusal(msgspec.Struct, gc=False):
+    code: int
+    msg: str = ""
+
+
+class _Other(msgspec.Struct, gc=False):
+    """What a frame may be that is no message of a stream."""
+
+    stream: str | None = None
+    lastUpdateId: int | None = None  # noqa: N815 - the venue's name
+    id: int | str | None = None
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: _Refusal | None = None
+    code: int | None = None
+    msg: str = ""
+
+
+class _Marks(msgspec.Struct, gc=False):
+    """The fields that tell the markets apart."""
+
+    e: str = ""
+    s: str = ""
+    ps: str | None = None  # COIN-M only
+    pu: msgspec.Raw | None = None
+    M: bool | None = None  # spot only
+    E: int | None = None
+    lastUpdateId: int | None = None  # noqa: N815 - the venue's name
+    symbol: str | None = None  # of a REST snapshot: COIN-M only
+    u: int | None = None
+
+
+class _Marked(_Marks, gc=False):
+    data: _Marks | None = None  # the envelope's; without one the fields stand alone
+
+
+_decode_other = msgspec.json.Decoder(_Other).decode
+_decode_marked = msgspec.json.Decoder(_Marked).decode
+# BTCUSD_PERP, BTCUSD_240927; but not BTCBUSD_210129, which is a dated future of USD-M.
+_COIN_MARGINED = re.compile(r"(?<!B)USD_\w+\Z")
+
+
+def _kind_of(frame: bytes) -> Literal["spot", "usdm"] | None:
+    """The market a recorded frame comes from, by the fields that only one of them sends."""
+    try:
+        marked = _decode_marked(frame)
+    except frames.DECODE_ERRORS:
+        return None
+    marks = marked if marked.data is None else marked.data
+    if marks.ps is not None or marks.symbol is not None or _COIN_MARGINED.search(marks.s):
+        return None
+    match marks.e:
+        case "depthUpdate":
+            return "spot" if marks.pu is None else "usdm"
+        case "trade" | "aggTrade":
+            return "usdm" if marks.M is None else "spot"
+        case "bookTicker" | "markPriceUpdate":
+            return "usdm"
+        case "" if marks.lastUpdateId is not None:
+            return "spot" if marks.E is None else "usdm"
+        case "" if marks.u is not None:
+            return "spot"
+        case _:
+            return None
+
+
+def _refusal_of(other: _Other) -> str:
+    if other.error is not None:
+        return f"{other.error.msg} (code {other.error.code})"
+    return "" if other.code is None else f"{other.msg} (code {other.code})"
+
+
+def _refusal_in(body: bytes) -> str:
+    try:
+        return _refusal_of(_decode_other(body))
+    except frames.DECODE_ERRORS:
+        return ""
+
+
+_PATH = re.compile(r"`\$((?:\.\w+|\[\d+\])+)`")
+_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
+
+
+def _explanation(frame: bytes, error: Exception) -> str:
+    """The decoder's words, which name the field, and the value found there."""
+    path = _PATH.search(str(error))
+    if path is None or "missing required" in str(error):
+        return str(error)
+    try:
+        value = msgspec.json.decode(frame)
+        for key, index in _STEP.findall(path[1]):
+            value = value[key] if key else value[int(index)]
+    except (*frames.DECODE_ERRORS, LookupError, TypeError):
+        return str(error)
+    return f"{error}, found {value!r:.{_VALUE_SHOWN}}"
+
+
+BINANCE_SPOT = BinanceMarket(
+    name="binance_spot",
+    kind="spot",
+    capabilities=Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True),
+    channel_table=_SPOT_CHANNELS,
+    depth_path="/api/v3/depth",
+    sequence_rule=ContiguousIds(),
+    read_diff=frames.read_spot_diff,
+)
+BINANCE_USDM = BinanceMarket(
+    name="binance_usdm",
+    kind="usdm",
+    capabilities=Capabilities(
+        trades=True, quotes=True, book_depth=20, reference_prices=True, sequence_check=True
+    ),
+    channel_table=_USDM_CHANNELS,
+    depth_path="/fapi/v1/depth",
+    sequence_rule=LinkedIds(),
+    read_diff=frames.read_usdm_diff,
+)
