@@ -1,6 +1,8 @@
-"""What the store decides without a database: the spans that a batch touched, and which errors pass by themselves."""
+"""What the store decides without a database: the spans that a batch touched, and what an error means."""
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -37,7 +39,7 @@ def test_spans_cover_what_is_touched_and_are_apart(touched: list[tuple[int, int]
     found = spans([start for start, _ in touched], [start + length for start, length in touched], within)
 
     assert all(any(start <= at and at + length <= end for start, end in found) for at, length in touched)
-    assert all(later[0] - earlier[1] >= within for earlier, later in zip(found, found[1:], strict=False))
+    assert all(later[0] - earlier[1] >= within for earlier, later in pairwise(found))
     assert {start for start, _ in found} <= {at for at, _ in touched}
     assert {end for _, end in found} <= {at + length for at, length in touched}
 
