@@ -1,4 +1,4 @@
-"""Where the database is, in the operator's words: checking a URL, showing it without its password, connecting.
+"""Where the database is: checking a URL, showing it without its password, connecting.
 
 What never lives here: what is in the database.
 """
@@ -59,7 +59,7 @@ def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[o
     """A connection to the database at `url`.
 
     Raises:
-        UserError: nobody answers, or the server lets us not in; the message is one line and without the password.
+        UserError: nobody answers, or the server lets us not in; one line, without the password.
     """
     try:
         return psycopg.connect(

@@ -1,14 +1,17 @@
-"""The two ways in which starting Sentinet on a machine fails. What never lives here: printing and exit codes (`cli`)."""
+"""The two ways in which starting Sentinet on a machine fails.
+
+What never lives here: printing and exit codes, which are the commands'.
+"""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """The user must change something. The message is one line: what is wrong, and what would be right. Exit code 2."""
+    """The user must change something. The message is one line: what is wrong, and what would be right."""
 
 
-class ProcessFailed(Exception):
-    """A process that Sentinet started did not come up, or went away for good. Exit code 1.
+class ProcessFailed(Exception):  # noqa: N818 - it says what happened, like the daemon's errors
+    """A process that Sentinet started did not come up, or went away for good.
 
     The message's first line says which and how; the last lines of its log follow.
     """

@@ -11,7 +11,7 @@ TAIL_BYTES = 16_384
 
 
 def log_tail(path: Path, start: int = 0, lines: int = 20) -> str:
-    """The last `lines` lines that were written to `path` from byte `start` on; empty if there is no such file."""
+    """The last lines that were written to `path` from byte `start` on; empty if there is no such file."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)
@@ -23,7 +23,7 @@ def log_tail(path: Path, start: int = 0, lines: int = 20) -> str:
 
 
 def rotate(path: Path, above_bytes: int = 10 * 2**20, keep: int = 3) -> None:
-    """Move a log that has grown above `above_bytes` to `<name>.1`, the older ones one further, and drop the last."""
+    """Move a log larger than `above_bytes` to `<name>.1` and older ones one further; drop the last."""
     if not path.exists() or path.stat().st_size <= above_bytes:
         return
     for number in range(keep - 1, 0, -1):

@@ -1,23 +1,25 @@
 """The migrations of sql/migrations, applied by Alembic. Why Alembic, and why so: docs/adr/0001-migrations.md.
 
-What lives here: reading `NNNN_<verb>_<relation>.sql`, comparing them with what a database has, applying what is missing.
+What lives here: reading `NNNN_<verb>_<relation>.sql`, comparing with a database, applying what is missing.
 What never does: the SQL itself; hypertables and instruments (`database.py`).
 
-A migration, its line in `ops.migrations` and Alembic's version are written in one transaction: a kill at any moment
-leaves the database at the version before or after. A session's advisory lock lets one migrate at a time; it goes with
-its session.
+A migration, its row in `ops.migrations` and Alembic's version are written in one transaction: a kill at any
+moment leaves the database at the version before or after. An advisory lock lets one migrate at a time; it is
+the session's, so it never outlives who held it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import structlog
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import Script
 from alembic.script.revision import RevisionMap
@@ -25,6 +27,8 @@ from psycopg import Connection as Psycopg
 from sqlalchemy import Connection, text
 
 from sentinet_dagster.runtime.errors import UserError
+
+log = structlog.get_logger(__name__)
 
 # Any number would do, as long as every Sentinet uses the same.
 LOCK_KEY = 0x53_45_4E_54_49_4E_45_54
@@ -56,7 +60,7 @@ def read_migrations(directory: Path) -> tuple[Migration, ...]:
     Raises:
         UserError: there are none, a file is misnamed, or a number is missing or used twice.
     """
-    migrations = []
+    migrations: list[Migration] = []
     for path in sorted(directory.glob("*.sql")):
         match = _NAME.fullmatch(path.name)
         if match is None:
@@ -78,7 +82,7 @@ def pending(migrations: Sequence[Migration], applied: Sequence[Applied]) -> tupl
     """What is still to be applied.
 
     Raises:
-        UserError: the database knows a migration that we do not, or one of ours was edited after it was applied.
+        UserError: the database has a migration that we do not know, or one was edited after it was applied.
     """
     ours = {migration.version: migration for migration in migrations}
     for row in applied:
@@ -96,42 +100,37 @@ def pending(migrations: Sequence[Migration], applied: Sequence[Applied]) -> tupl
     return tuple(migrations[len(applied) :])
 
 
+@contextmanager
+def migrating(connection: Connection) -> Iterator[None]:
+    """Be the only one who migrates this database; wait for whoever does now.
+
+    Nothing may be under way on `connection`. After an error it is to be closed, which lets the next one in.
+    """
+    connection.execute(text("select pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+    connection.commit()
+    yield
+    connection.execute(text("select pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
+    connection.commit()
+
+
 def apply_migrations(connection: Connection, migrations: Sequence[Migration]) -> tuple[Migration, ...]:
-    """Bring the database to the last of `migrations`, waiting while somebody else does the same.
-
-    Args:
-        connection: nothing under way on it; it holds the lock from here until it is closed or `release` is called.
-
-    Returns:
-        What was applied now.
+    """Bring the database to the last of `migrations`, within `migrating`. Returns what was applied now.
 
     Raises:
         UserError: as `pending`.
     """
-    connection.execute(text("select pg_advisory_lock(:key)"), {"key": LOCK_KEY})
-    connection.commit()
     missing = pending(migrations, applied_migrations(connection))
     connection.commit()
     revisions = RevisionMap(lambda: _scripts(connection, migrations))
-    missing_versions = [migration.version for migration in missing]
 
-    def steps(_heads: Any, _context: MigrationContext) -> Iterable[RevisionStep]:
-        return [
-            RevisionStep(revisions, cast(Script, revisions.get_revision(version)), is_upgrade=True)
-            for version in missing_versions
-        ]
+    def steps(_heads: object, _context: MigrationContext) -> Iterable[RevisionStep]:
+        for migration in missing:
+            revision = cast("Script", revisions.get_revision(migration.version))
+            yield RevisionStep(revisions, revision, is_upgrade=True)
 
-    context = MigrationContext.configure(
-        connection=connection, opts={"fn": steps, "transaction_per_migration": True}
-    )
-    context.run_migrations()
+    options = {"fn": steps, "transaction_per_migration": True}
+    MigrationContext.configure(connection=connection, opts=options).run_migrations()
     return missing
-
-
-def release(connection: Connection) -> None:
-    """Let the next migrate in."""
-    connection.execute(text("select pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
-    connection.commit()
 
 
 def applied_migrations(connection: Connection) -> tuple[Applied, ...]:
@@ -143,7 +142,7 @@ def applied_migrations(connection: Connection) -> tuple[Applied, ...]:
 
 
 def _scripts(connection: Connection, migrations: Sequence[Migration]) -> list[Script]:
-    """The migrations in Alembic's terms: a chain of revisions whose upgrade runs the file and notes that it did."""
+    """The migrations in Alembic's terms: a chain of revisions whose upgrade runs the file."""
     scripts = []
     previous = None
     for migration in migrations:
@@ -167,3 +166,4 @@ def _run(connection: Connection, migration: Migration) -> None:
         text("insert into ops.migrations (version, name, sha256) values (:version, :name, :sha256)"),
         {"version": migration.version, "name": migration.name, "sha256": migration.sha256},
     )
+    log.info("migration runs", version=migration.version, name=migration.name)

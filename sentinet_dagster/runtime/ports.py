@@ -22,12 +22,12 @@ def free_port() -> int:
 
 
 def is_free(port: int) -> bool:
-    """Whether `port` can be listened on now. A port whose last connections are still closing counts as free."""
+    """Whether `port` can be listened on now. Connections that are still closing do not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-            # Without listening, SO_REUSEADDR lets the bind pass beside another bound socket that does not listen yet.
+            # SO_REUSEADDR alone lets the bind pass beside a socket that is bound and does not listen yet.
             probe.listen(1)
         except OSError:
             return False

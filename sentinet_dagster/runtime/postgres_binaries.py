@@ -1,11 +1,11 @@
 """PostgreSQL's programs from the wheel, and the account they run as.
 
 What lives here: where the programs are, whether the account can reach them, and a copy where it cannot.
-What never does: a server's data or its life (`embedded_postgres.py`).
+What never does: a server's data (`postgres_cluster.py`) or its life (`embedded_postgres.py`).
 
-PostgreSQL refuses to run as root. When we are root it runs as `nobody` (or as the owner of data that is
-there already), who must be able to read the programs: a checkout
-below a 0700 directory (`/root`, what `mktemp -d` makes) hides them. Whether it can is tried, not computed.
+PostgreSQL refuses to run as root. When we are root it runs as `nobody`, or as the owner of data that is there
+already. That account must be able to read the programs: a checkout below a 0700 directory (`/root`, what
+`mktemp -d` makes) hides them. Whether it can is tried, not computed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,26 +37,44 @@ class Account:
     gid: int
     switch: bool
 
-    def run(self, argv: list[str]) -> subprocess.CompletedProcess[str]:
+    def run(self, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
         """Run a short program as this account and wait for it; its output is captured."""
-        return subprocess.run(argv, capture_output=True, text=True, check=False, **self._identity())
+        # The caller's working directory may be hidden from the account, so it is never inherited.
+        return subprocess.run(  # noqa: S603 - our own programs, no shell
+            argv,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd="/",
+            env=_ENVIRONMENT,
+            user=self.uid if self.switch else None,
+            group=self.gid if self.switch else None,
+            extra_groups=[] if self.switch else None,
+        )
 
-    def spawn(self, argv: list[str], log: int) -> subprocess.Popen[bytes]:
-        """Start a program as this account in a session of its own, its output going to the descriptor `log`."""
-        return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, **self._identity()
+    def spawn(self, argv: Sequence[str], output: int) -> subprocess.Popen[bytes]:
+        """Start a program as this account in a session of its own, writing to the descriptor `output`."""
+        return subprocess.Popen(  # noqa: S603 - our own programs, no shell
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            cwd="/",
+            env=_ENVIRONMENT,
+            user=self.uid if self.switch else None,
+            group=self.gid if self.switch else None,
+            extra_groups=[] if self.switch else None,
         )
 
     def can_write(self, path: Path) -> bool:
         """Whether this account reaches `path` and may write there."""
         return not self.switch or self.run(["test", "-w", str(path)]).returncode == 0
 
-    def _identity(self) -> dict[str, object]:
-        # The working directory of the caller may be hidden from the account, so never inherit it.
-        identity: dict[str, object] = {"cwd": "/", "env": _ENVIRONMENT}
+    def own(self, path: Path | int) -> None:
+        """Make this account the owner of `path` (or of an open file)."""
         if self.switch:
-            identity |= {"user": self.uid, "group": self.gid, "extra_groups": []}
-        return identity
+            os.chown(path, self.uid, self.gid)
 
 
 def service_account(data: Path) -> Account:
@@ -78,7 +97,7 @@ def service_account(data: Path) -> Account:
 
 
 def programs(account: Account) -> Path:
-    """The directory with `postgres` and `initdb` that `account` can run; copied to /var/lib/sentinet where need be.
+    """The directory with `postgres` and `initdb` for `account`; a copy in /var/lib/sentinet if need be.
 
     Raises:
         UserError: the wheel is not installed, or no copy can be made.
@@ -92,7 +111,7 @@ def programs(account: Account) -> Path:
             _copy_programs(site, copy)
         except OSError as error:
             raise UserError(
-                f"PostgreSQL's user cannot reach {site}, and PostgreSQL cannot be copied to {copy}: {error.strerror}"
+                f"PostgreSQL's user cannot reach {site}, and a copy in {copy} fails: {error.strerror}"
             ) from error
     return copy / INSTALLATION / "bin"
 
@@ -115,7 +134,7 @@ def _runs(directory: Path, account: Account) -> bool:
 
 
 def _copy_programs(site: Path, target: Path) -> None:
-    """Copy what a server needs, keeping the layout its library path is relative to. All of it appears, or nothing."""
+    """Copy what a server needs, in the layout its library path is relative to. All appears, or nothing."""
     SHARED_STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=SHARED_STATE, prefix="copying-") as scratch:
         made = Path(scratch) / "made"
