@@ -1,6 +1,6 @@
 """What a command says and where: the result on stdout, everything else on stderr.
 
-What lives here: printing and the one error a command raises. What never does: what a command does.
+What lives here: printing, and reading what a user types. What never does: what a command does.
 
 Exit codes, for every command
     0   done
@@ -19,16 +19,15 @@ from typing import Annotated, Any
 
 import typer
 
+from sentinet_dagster.runtime.errors import UserError
+
 EXIT_NO = 1
 EXIT_USER = 2
+EXIT_INTERRUPTED = 130
 
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else there.")
 ]
-
-
-class UserError(Exception):
-    """The user must change something. The message is one line: what is wrong and what would be right."""
 
 
 def print_json(result: Mapping[str, Any]) -> None:
@@ -41,6 +40,18 @@ def say(line: str) -> None:
     """A line for a person, on stderr."""
     sys.stderr.write(line + "\n")
     sys.stderr.flush()
+
+
+def log_to_stderr() -> None:
+    """Logs of this process go to stderr, from WARNING on: stdout belongs to the result."""
+    import logging
+
+    import structlog
+
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def parse_duration(text: str) -> timedelta:
