@@ -139,7 +139,7 @@ class BinanceSession:
             return ""
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
-        """The events of one frame. ParseError names the field and its value, VenueRefused what was refused."""
+        """The events of one frame. ParseError names the field and its value; VenueRefused, what was asked."""
         read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
         try:
             return read(frame, received_at)
@@ -224,8 +224,8 @@ class BinanceSession:
         if len(self._books) != 1 or len(self._symbols) != 1:
             watched = ", ".join(self._books) or "none"
             raise ParseError(
-                f"a depth snapshot (lastUpdateId {other.lastUpdateId}) names no symbol: it can only be placed in a "
-                f"session of one symbol with the channel depth; books of this session: {watched}"
+                f"a depth snapshot (lastUpdateId {other.lastUpdateId}) names no symbol: only a session of one "
+                f"symbol with the channel depth can place it; books of this session: {watched}"
             )
         return next(iter(self._books.values())).take_snapshot(frame, received_at)
 
@@ -306,7 +306,7 @@ class _Marks(msgspec.Struct, gc=False):
     e: str = ""
     s: str = ""
     ps: str | None = None  # COIN-M only
-    pu: msgspec.Raw | None = None
+    pu: int | None = None
     M: bool | None = None  # spot only
     E: int | None = None
     lastUpdateId: int | None = None  # noqa: N815 - the venue's name

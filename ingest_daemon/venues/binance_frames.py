@@ -10,8 +10,8 @@ captures of 2021 (aggTrade, bookTicker, diff depth) and published examples of 20
     channel     market  event           fields
     trade       spot    Trade           t id, p price, q size, T time, m: the buyer is the maker, so the
                                         seller took liquidity; M is always true
-    trade       usdm    Trade           the same without M; X is MARKET or INSURANCE_FUND. X "NA" with price
-                                        and size 0 is no execution, so no event (reported by users, 2025)
+    trade       usdm    Trade           the same without M; X is MARKET, INSURANCE_FUND or ADL. X "NA" with
+                                        price and size 0 is no execution: no event (reported by users, 2025)
     aggTrade    both    Trade           a id, f and l the first and last trade summed
     bookTicker  spot    Quote           u id, b B bid, a A ask; no time, so occurred_at is None
     bookTicker  usdm    Quote           also T, the matching engine's time, and E, when it was sent. T is taken;
