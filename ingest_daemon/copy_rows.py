@@ -10,13 +10,13 @@ Source: PostgreSQL documentation, COPY, "Binary Format"; arrays as its `array_se
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from msgspec.structs import astuple
 
 from ingest_daemon.events import Book, Quote, ReferencePrice, Trade
 
@@ -28,6 +28,9 @@ _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, length of
 _TRAILER: Final = b"\xff\xff"
 _FLOAT8_OID: Final = 701
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, where PostgreSQL counts from
+
+# Rows of a part: while the server takes one part in, the next is made.
+_ROWS_AT_ONCE: Final = 1_024
 
 # The extent of a value, as layouts are told apart by it; an array has its length, 0 and up.
 _NULL: Final = -2
@@ -137,49 +140,39 @@ def time_of(event: Fact) -> int:
     return event.received_at if event.occurred_at is None else event.occurred_at
 
 
-def encode(relation: Relation, events: Sequence[Fact]) -> bytes:
-    """All events as one binary COPY of `relation.columns`, in that order of columns.
+def encode(relation: Relation, events: Sequence[Fact], rows_at_once: int = _ROWS_AT_ONCE) -> Iterator[bytes]:
+    """All events as one binary COPY of `relation.columns`, in parts to be sent one after the other.
 
     Args:
         relation: the entry of `FACTS` that the events belong to.
         events: of the relation's kind. Parsers see to it that floats are finite.
+        rows_at_once: rows of a part.
 
     Raises:
         OverflowError: an integer does not fit its column; a parser let it through.
     """
-    if not events:
-        return _HEADER + _TRAILER
-    values = dict(zip(_fields(relation), zip(*map(_reader(relation), events), strict=True), strict=True))
-    values["time"] = tuple(map(time_of, events))
-    varying = [column for column in relation.columns if column.varies]
-    if not varying:
-        return b"".join((_HEADER, _fill(relation, (), values, len(events)), _TRAILER))
-    rows_of: dict[tuple[int, ...], list[int]] = {}
-    for row, extents in enumerate(zip(*(_extents(column, values) for column in varying), strict=True)):
-        rows_of.setdefault(extents, []).append(row)
-    parts = [_HEADER]
-    for extents, rows in rows_of.items():
-        chosen = values if len(rows_of) == 1 else _take(values, rows)
-        parts.append(_fill(relation, extents, chosen, len(rows)))
-    parts.append(_TRAILER)
-    return b"".join(parts)
+    yield _HEADER
+    for start in range(0, len(events), rows_at_once):
+        yield from _encode_part(relation, events[start : start + rows_at_once])
+    yield _TRAILER
 
 
 _Values = dict[str, tuple[Any, ...]]
 
 
-@lru_cache
-def _fields(relation: Relation) -> tuple[str, ...]:
-    return tuple(column.name for column in relation.columns if column.name != "time")
-
-
-@lru_cache
-def _reader(relation: Relation) -> attrgetter[tuple[Any, ...]]:
-    return attrgetter(*_fields(relation))
-
-
-def _take(values: _Values, rows: Sequence[int]) -> _Values:
-    return {name: tuple([column[row] for row in rows]) for name, column in values.items()}
+def _encode_part(relation: Relation, events: Sequence[Fact]) -> Iterator[bytes]:
+    values = dict(zip(events[0].__struct_fields__, zip(*map(astuple, events), strict=True), strict=True))
+    values["time"] = tuple(map(time_of, events))
+    extents = [_extents(column, values) for column in relation.columns if column.varies]
+    if all(len(set(of_column)) == 1 for of_column in extents):
+        yield _fill(relation, tuple(of_column[0] for of_column in extents), values, len(events))
+        return
+    rows_of: dict[tuple[int, ...], list[int]] = {}
+    for row, layout in enumerate(zip(*extents, strict=True)):
+        rows_of.setdefault(layout, []).append(row)
+    for layout, rows in rows_of.items():
+        chosen = {name: tuple([column[row] for row in rows]) for name, column in values.items()}
+        yield _fill(relation, layout, chosen, len(rows))
 
 
 def _extents(column: Column, values: _Values) -> list[int]:

@@ -249,13 +249,15 @@ def _merge(
 def _copy_into(
     connection: _Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
 ) -> int:
-    rows = encode(relation, events)
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         table, _names(column.name for column in relation.columns)
     )
+    size = 0
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(rows)
-    return len(rows)
+        for part in encode(relation, events):
+            copy.write(part)
+            size += len(part)
+    return size
 
 
 def _names(columns: Iterable[str]) -> sql.Composed:
