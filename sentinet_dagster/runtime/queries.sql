@@ -23,20 +23,42 @@ where
 order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
 limit %(limit)s::bigint;
 
--- name: flow
--- Rows written in all, and rows and seconds of the last `span`: committed since then.
-select
-    coalesce(sum(rows), 0)::bigint as rows,
-    coalesce(
-        sum(rows) filter (where committed_at > clock_timestamp() - %(span)s::interval), 0
-    )::bigint as rows_of_span
-from ops.ingest_batches;
+-- name: feeds
+-- Of every venue with facts or gaps: rows in all, rows committed in the last `span`, seconds since the last commit,
+-- gaps on record.
+with written as (
+    select
+        venue,
+        sum(rows) as rows,
+        sum(rows) filter (where committed_at > clock_timestamp() - %(span)s::interval) as rows_of_span,
+        extract(epoch from clock_timestamp() - max(committed_at)) as silent_s
+    from ops.ingest_batches
+    group by venue
+),
 
--- name: gaps
--- Rows of market.feed_gaps by venue.
-select venue, count(*) as gaps
-from market.feed_gaps
-group by venue;
+missing as (
+    select venue, count(*) as gaps
+    from market.feed_gaps
+    group by venue
+)
+
+select
+    coalesce(written.venue, missing.venue) as venue,
+    coalesce(written.rows, 0)::bigint as rows,
+    coalesce(written.rows_of_span, 0)::bigint as rows_of_span,
+    written.silent_s::double precision as silent_s,
+    coalesce(missing.gaps, 0) as gaps
+from written
+full join missing on written.venue = missing.venue
+order by 1;
+
+-- name: edition
+-- Which PostgreSQL this is, what of TimescaleDB it has (null: nothing), and how big the database is.
+select
+    current_setting('server_version') as postgresql,
+    (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
+    current_setting('timescaledb.license', true) as timescaledb_license,
+    pg_database_size(current_database()) as bytes;
 
 -- name: market_state
 -- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.

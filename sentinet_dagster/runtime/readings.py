@@ -32,6 +32,25 @@ class AlertFilter:
     limit: int = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """What came in from one venue. `silent_s`: seconds since its last commit; None: there was none."""
+
+    venue: str
+    rows: int
+    rows_per_s: float
+    silent_s: float | None
+    gaps: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edition:
+    """The database: `PostgreSQL 18.4 with TimescaleDB 2.29 (timescale)`, and its size."""
+
+    name: str
+    size_mb: float
+
+
 def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
     """The alerts that fit, newest first, in the words of `sentinet alerts --json`."""
     return _rows(
@@ -45,15 +64,27 @@ def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
     )
 
 
-def flow(connection: Connection, span: timedelta) -> tuple[int, float]:
-    """(rows written in all, rows a second over the last `span`)."""
-    row = _rows(connection, "flow", span=span)[0]
-    return row["rows"], row["rows_of_span"] / span.total_seconds()
+def feeds(connection: Connection, span: timedelta) -> list[Feed]:
+    """What came in from each venue, with the rate over the last `span`."""
+    return [
+        Feed(
+            row["venue"],
+            row["rows"],
+            row["rows_of_span"] / span.total_seconds(),
+            row["silent_s"],
+            row["gaps"],
+        )
+        for row in _rows(connection, "feeds", span=span)
+    ]
 
 
-def gaps(connection: Connection) -> Mapping[str, int]:
-    """Venue → its gaps on record."""
-    return {row["venue"]: row["gaps"] for row in _rows(connection, "gaps")}
+def edition(connection: Connection) -> Edition:
+    """Which database this is."""
+    row = _rows(connection, "edition")[0]
+    name = f"PostgreSQL {row['postgresql'].split()[0]}"
+    if row["timescaledb"]:
+        name += f" with TimescaleDB {row['timescaledb']} ({row['timescaledb_license'] or 'apache'})"
+    return Edition(name, row["bytes"] / 2**20)
 
 
 def market_state(connection: Connection, since: datetime) -> Sequence[Mapping[str, Any]]:

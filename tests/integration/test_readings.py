@@ -124,11 +124,26 @@ def test_row_to_alert_counts_from_the_last_fact_that_took_part(connection: readi
     assert readings.row_to_alert_seconds(connection, WINDOW + SECOND) == []
 
 
-def test_the_flow_counts_what_was_committed_lately(connection: readings.Connection) -> None:
-    assert readings.flow(connection, 10 * SECOND) == (0, 0.0)
+def test_feeds_count_what_was_committed_lately(connection: readings.Connection) -> None:
+    assert readings.feeds(connection, 10 * SECOND) == []
     add_batch(connection, "binance", WINDOW, rows=100)
     add_batch(connection, "binance", datetime.now(UTC), rows=50)
-    assert readings.flow(connection, 10 * SECOND) == (150, 5.0)
+    connection.execute(
+        "insert into market.feed_gaps (venue, started_at, ended_at, cause) values ('okx', %s, %s, 'stale')",
+        (WINDOW, WINDOW + SECOND),
+    )
+    binance, okx = readings.feeds(connection, 10 * SECOND)
+    assert (binance.venue, binance.rows, binance.rows_per_s, binance.gaps) == ("binance", 150, 5.0, 0)
+    assert binance.silent_s is not None
+    assert 0 <= binance.silent_s < 10
+    assert okx == readings.Feed("okx", 0, 0.0, None, 1)
+
+
+def test_the_edition_names_the_server(connection: readings.Connection) -> None:
+    edition = readings.edition(connection)
+    assert edition.name.startswith("PostgreSQL ")
+    assert ("TimescaleDB" in edition.name) is ("timescale" in edition.name)
+    assert edition.size_mb > 1
 
 
 def test_the_market_shows_every_instrument_watched(connection: readings.Connection) -> None:
@@ -140,11 +155,3 @@ def test_the_market_shows_every_instrument_watched(connection: readings.Connecti
     first, second = readings.market_state(connection, WINDOW)
     assert (first["symbol"], first["price"], first["prices"]) == ("BTC-USDT", 101.0, [100.0, 101.0])
     assert (second["symbol"], second["price"], second["prices"]) == ("ETH-USDT", None, None)
-
-
-def test_gaps_are_counted_by_venue(connection: readings.Connection) -> None:
-    connection.execute(
-        "insert into market.feed_gaps (venue, started_at, ended_at, cause) values ('okx', %s, %s, 'stale')",
-        (WINDOW, WINDOW + SECOND),
-    )
-    assert readings.gaps(connection) == {"okx": 1}
