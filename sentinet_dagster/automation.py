@@ -1,0 +1,82 @@
+"""Jobs and schedules: which assets a run makes, where it runs, when it is due by the clock.
+
+What lives here: selections, executors, tags, cron. What never does: what is due by data (`sensors.py`,
+`planning.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from dagster import (
+    AssetSelection,
+    DefaultScheduleStatus,
+    RunRequest,
+    ScheduleDefinition,
+    ScheduleEvaluationContext,
+    define_asset_job,
+    in_process_executor,
+    schedule,
+)
+
+from sentinet_dagster.assets.models import MODEL_ASSETS
+from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
+from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
+
+__all__ = ["JOBS", "SCHEDULES", "check_judgement_hourly", "judge_windows", "retrain_models_daily"]
+
+# One process for the five steps: a process each would cost more than the judging. No max_retries: the sensor
+# knows what a failed run has left dirty and requests it again, merged with what came since. A run whose
+# process vanished (the machine went down) is failed by run monitoring after max_runtime, and so requested
+# again.
+judge_windows = define_asset_job(
+    "judge_windows",
+    selection=AssetSelection.assets(*SURVEILLANCE_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "900", "dagster/max_retries": "0"},
+    description="Judge the closed windows of an hour, or the range in the run's tags.",
+)
+
+retrain_models_daily = define_asset_job(
+    "retrain_models_daily",
+    selection=AssetSelection.assets(*MODEL_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "3600"},
+    description="Fit the models on the last day of features; they judge from the next windows on.",
+)
+
+check_judgement_hourly = define_asset_job(
+    "check_judgement_hourly",
+    selection=AssetSelection.all_asset_checks(),
+    executor_def=in_process_executor,
+    description="Check facts and judgement of the range in the tags, without one of the last full hour.",
+)
+
+
+@schedule(
+    job=check_judgement_hourly,
+    cron_schedule="5 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Five minutes past the hour, for the hour before.",
+)
+def check_judgement_hourly_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+    """Name the hour, so that a late or repeated run checks the same one."""
+    end = context.scheduled_execution_time.replace(minute=0, second=0, microsecond=0)
+    yield RunRequest(
+        run_key=end.isoformat(),
+        tags={RANGE_START_TAG: (end - HOUR).isoformat(), RANGE_END_TAG: end.isoformat()},
+    )
+
+
+retrain_models_daily_schedule = ScheduleDefinition(
+    job=retrain_models_daily,
+    cron_schedule="10 0 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Ten past midnight UTC.",
+)
+
+JOBS: Final = [judge_windows, retrain_models_daily, check_judgement_hourly]
+SCHEDULES: Final = [retrain_models_daily_schedule, check_judgement_hourly_schedule]

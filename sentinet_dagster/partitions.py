@@ -1,0 +1,121 @@
+"""Hours: how judged relations are partitioned, and which windows of an hour a run is about.
+
+What lives here: the partition definition, the tags that narrow a run to a range of windows, arithmetic on
+hours, the rules of the plan. What never does: the database, the clock, Dagster's instance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from dagster import HourlyPartitionsDefinition, TimeWindowPartitionMapping
+
+from sentinet_dagster.planning import Rules
+from sentinet_dagster.settings import SETTINGS
+from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK
+
+__all__ = [
+    "HOUR",
+    "HOURS",
+    "PARTITION_FORMAT",
+    "RANGE_END_TAG",
+    "RANGE_START_TAG",
+    "RULES",
+    "SILENCE",
+    "WITH_PREVIOUS_HOUR",
+    "hour_ranges",
+    "in_microseconds",
+    "moment",
+    "partition_key",
+    "slices",
+    "tagged_range",
+]
+
+PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
+RANGE_START_TAG: Final = "sentinet/range_start"
+RANGE_END_TAG: Final = "sentinet/range_end"
+HOUR: Final = timedelta(hours=1)
+
+SILENCE: Final = timedelta(minutes=1)
+"""No window exists further than this from the last fact of any instrument before it: a feed that is off for a
+night leaves no rows. One that fell silent still has windows, empty ones, for as long."""
+
+# end_offset=1: the hour that is still running has a partition.
+HOURS: Final = HourlyPartitionsDefinition(start_date=SETTINGS.first_hour, end_offset=1, fmt=PARTITION_FORMAT)
+
+# Features look back past the start of their hour: a backfill must have judged the hour before.
+WITH_PREVIOUS_HOUR: Final = TimeWindowPartitionMapping(start_offset=-1, end_offset=0)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def in_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(microseconds: int) -> datetime:
+    """The inverse of `in_microseconds`.
+
+    >>> moment(1723161600000001).isoformat()
+    '2024-08-09T00:00:00.000001+00:00'
+    """
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+RULES: Final = Rules(
+    lookback=JUDGE_LOOKBACK // _MICROSECOND,
+    silence=SILENCE // _MICROSECOND,
+    first_hour=in_microseconds(SETTINGS.first_hour),
+    lateness=SETTINGS.lateness // _MICROSECOND,
+)
+
+
+def partition_key(hour: datetime) -> str:
+    """The key of the partition that starts at `hour`.
+
+    >>> partition_key(datetime(2024, 8, 8, 23))
+    '2024-08-08-23:00'
+    """
+    return hour.strftime(PARTITION_FORMAT)
+
+
+def tagged_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
+    """The range of windows a run was narrowed to, or None: whole hours.
+
+    Raises:
+        ValueError: one of the two tags alone, or not ISO 8601 with an offset.
+    """
+    texts = tags.get(RANGE_START_TAG), tags.get(RANGE_END_TAG)
+    if texts == (None, None):
+        return None
+    if texts[0] is None or texts[1] is None:
+        raise ValueError(f"{RANGE_START_TAG} and {RANGE_END_TAG} go together")
+    start, end = datetime.fromisoformat(texts[0]), datetime.fromisoformat(texts[1])
+    if start.tzinfo is None or end.tzinfo is None or start >= end:
+        raise ValueError(
+            f"{RANGE_START_TAG}={texts[0]} {RANGE_END_TAG}={texts[1]}: want two ascending times with offsets"
+        )
+    return start, end
+
+
+def hour_ranges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """[start, end) cut at full hours, in order; nothing where it is empty.
+
+    >>> [(a.hour, b.minute) for a, b in hour_ranges(datetime(2024, 1, 1, 5, 30), datetime(2024, 1, 1, 6, 10))]
+    [(5, 0), (6, 10)]
+    """
+    return slices(start, end, HOUR)
+
+
+def slices(start: datetime, end: datetime, length: timedelta) -> Iterator[tuple[datetime, datetime]]:
+    """[start, end) cut at every multiple of `length` since the start of the day, in order."""
+    while start < end:
+        midnight = start.replace(hour=0, minute=0, second=0, microsecond=0)
+        cut = min(end, midnight + ((start - midnight) // length + 1) * length)
+        yield start, cut
+        start = cut

@@ -1,0 +1,355 @@
+-- Every statement of the Dagster side. A statement starts with `-- name:`, the comment below it says what it answers.
+-- Parameters are written %(name)s::type, the type always, and are bound, never formatted in (see queries.py).
+
+-- name: instruments
+-- All instruments, also those no longer watched.
+select instrument_id, venue, symbol, venue_symbol, kind, base, quote, tick_size, contract_size, is_active
+from market.instruments
+order by instrument_id;
+
+-- name: trades
+-- The trades of [start, end), in no order: build_windows sorts at a fifth of the server's price.
+select instrument_id, trade_id, time, occurred_at, received_at, price, size, aggressor, fills
+from market.trades
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
+-- name: quotes
+-- The quotes of [start, end), in no order.
+select instrument_id, update_id, time, occurred_at, received_at, bid_price, bid_size, ask_price, ask_size
+from market.quotes
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
+-- name: books
+-- The books of [start, end), in no order.
+select instrument_id, update_id, time, occurred_at, received_at, bid_prices, bid_sizes, ask_prices, ask_sizes
+from market.books
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
+-- name: feed_gaps
+-- The gaps that overlap [start, end).
+select
+    gap_id, venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, repaired_at
+from market.feed_gaps
+where ended_at > %(start)s::timestamptz and started_at < %(end)s::timestamptz
+order by started_at, ended_at, venue, channel, instrument_id, cause;
+
+-- name: rejected_frames
+-- The frames received in [start, end) that could not be parsed, without their bytes.
+select rejected_frame_id, venue, channel, instrument_id, received_at, error
+from market.rejected_frames
+where received_at >= %(start)s::timestamptz and received_at < %(end)s::timestamptz
+order by received_at, venue, rejected_frame_id;
+
+-- name: windows
+-- The judged windows of [start, end).
+select
+    instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
+    quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
+    imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
+    completeness, gap_seconds, refused_frames
+from surveillance.windows
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+order by window_start, instrument_id;
+
+-- name: features
+-- The features of [start, end).
+select
+    instrument_id, window_start, price, return_bps, return_z, price_z, price_z_samples, rsi_14, volatility_20_bps,
+    volume_change, volume_z, spread_bps_mean, spread_bps_z, imbalance_mean, depth_imbalance, buy_share,
+    order_trade_ratio, price_move_bps, completeness, warm_up
+from surveillance.features
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+order by window_start, instrument_id;
+
+-- name: correlations
+-- The correlations of [start, end).
+select window_start, instrument_a, instrument_b, correlation, correlation_slow
+from surveillance.correlations
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+order by window_start;
+
+-- name: scores
+-- The scores of [start, end).
+select instrument_id, window_start, model, model_id::text as model_id, score, threshold, reason
+from surveillance.scores
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+order by window_start, instrument_id, model;
+
+-- name: ledger_since
+-- What was committed since the horizon: one row. Reads transactions below the oldest that still runs, so that none can
+-- appear behind the cursor later; the next horizon is that transaction. `clock` is the database's.
+with
+fresh as (
+    select touched, max_received_at, committed_at
+    from ops.ingest_batches
+    where
+        xid >= %(horizon)s::text::xid8
+        and xid < pg_snapshot_xmin(pg_current_snapshot())
+)
+
+select
+    pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
+    clock_timestamp() as clock,
+    coalesce(range_agg(touched), '{}') as touched,
+    max(max_received_at) as received_until,
+    max(committed_at) as committed_at
+from fresh;
+
+-- name: ledger_edge
+-- How far data has been received, from the newest batches of the ledger: one row, nulls where it is empty.
+with
+newest as (
+    select max_received_at, committed_at
+    from ops.ingest_batches
+    order by xid desc
+    limit 1000
+)
+
+select
+    clock_timestamp() as clock,
+    max(max_received_at) as received_until,
+    max(committed_at) as committed_at
+from newest;
+
+-- name: lock_hour
+-- Wait until no other session judges this hour of the relation.
+select pg_advisory_lock(hashtext(%(relation)s::text), %(hour)s::integer);
+
+-- name: unlock_hour
+-- Let others judge this hour of the relation.
+select pg_advisory_unlock(hashtext(%(relation)s::text), %(hour)s::integer);
+
+-- name: lock_models_shared
+-- Keep models from being registered while windows are scored.
+select pg_advisory_lock_shared(hashtext('model.models'), 0);
+
+-- name: unlock_models_shared
+-- Let models be registered again.
+select pg_advisory_unlock_shared(hashtext('model.models'), 0);
+
+-- name: lock_models
+-- Wait until nothing is being scored; held to the end of the transaction.
+select pg_advisory_xact_lock(hashtext('model.models'), 0);
+
+-- name: record_alerts
+-- Make surveillance.alerts of [start, end) say what was judged: one row of counts. New alerts open, known ones are
+-- brought up to date and keep their state, retracted ones that hold again reopen, those that no longer hold are
+-- retracted. Every change of state is a row in surveillance.alert_events.
+with
+judged as (
+    select * from jsonb_to_recordset(%(alerts)s::jsonb) as judged (
+        alert_id uuid,
+        detector text,
+        detector_version integer,
+        instrument_id smallint,
+        window_start timestamptz,
+        window_end timestamptz,
+        raised_at timestamptz,
+        severity text,
+        score double precision,
+        threshold double precision,
+        summary text,
+        evidence jsonb,
+        evidence_level text,
+        completeness double precision,
+        model_id uuid,
+        code_hash text,
+        config_hash text
+    )
+),
+
+known as (
+    select alerts.alert_id, alerts.state
+    from surveillance.alerts as alerts
+    inner join judged on alerts.alert_id = judged.alert_id
+),
+
+written as (
+    insert into surveillance.alerts as alerts (
+        alert_id, detector, detector_version, instrument_id, window_start, window_end, raised_at, severity, score,
+        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash
+    )
+    select
+        alert_id, detector, detector_version, instrument_id, window_start, window_end, raised_at, severity, score,
+        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash
+    from judged
+    on conflict (alert_id) do update set
+        raised_at = excluded.raised_at,
+        severity = excluded.severity,
+        score = excluded.score,
+        threshold = excluded.threshold,
+        summary = excluded.summary,
+        evidence = excluded.evidence,
+        evidence_level = excluded.evidence_level,
+        completeness = excluded.completeness,
+        model_id = excluded.model_id,
+        code_hash = excluded.code_hash,
+        config_hash = excluded.config_hash,
+        state = case when alerts.state = 'retracted' then 'open' else alerts.state end
+    returning alerts.alert_id
+),
+
+withdrawn as (
+    update surveillance.alerts as alerts
+    set state = 'retracted'
+    where
+        alerts.window_start >= %(start)s::timestamptz
+        and alerts.window_start < %(end)s::timestamptz
+        and alerts.state <> 'retracted'
+        and not exists (select 1 from judged where judged.alert_id = alerts.alert_id)
+    returning alerts.alert_id
+),
+
+changes as (
+    select written.alert_id, 'opened' as event
+    from written
+    where not exists (select 1 from known where known.alert_id = written.alert_id)
+    union all
+    select known.alert_id, 'reopened' as event
+    from known
+    where known.state = 'retracted'
+    union all
+    select withdrawn.alert_id, 'retracted' as event
+    from withdrawn
+),
+
+noted as (
+    insert into surveillance.alert_events (alert_id, event, actor, note)
+    select alert_id, event, %(actor)s::text, %(note)s::text
+    from changes
+    returning event
+)
+
+select
+    count(*) filter (where event = 'opened') as opened,
+    count(*) filter (where event = 'reopened') as reopened,
+    count(*) filter (where event = 'retracted') as retracted
+from noted;
+
+-- name: newest_scored
+-- The start of the newest window that a model was asked about, or null.
+select max(window_start) as window_start
+from surveillance.scores;
+
+-- name: feature_span
+-- The first and the last window with features, or nulls: one row.
+select
+    min(window_start) as first_window,
+    max(window_start) as last_window
+from surveillance.features;
+
+-- name: register_model
+-- Store a model; nothing happens if one of this name takes force at the same window.
+insert into model.models (
+    model_id, model, trained_from, trained_through, effective_from, feature_names, parameters, threshold, samples,
+    artefact, artefact_sha256, library_versions
+)
+values (
+    %(model_id)s::uuid, %(model)s::text, %(trained_from)s::timestamptz, %(trained_through)s::timestamptz,
+    %(effective_from)s::timestamptz, %(feature_names)s::text [], %(parameters)s::jsonb,
+    %(threshold)s::double precision, %(samples)s::bigint, %(artefact)s::bytea, %(artefact_sha256)s::text,
+    %(library_versions)s::jsonb
+)
+on conflict (model, effective_from) do nothing
+returning model_id::text as model_id;
+
+-- name: models_for
+-- The models that judge windows of [start, end): the one in force at the start, and those that take force later.
+select model_id::text as model_id, effective_from, artefact
+from model.models
+where
+    model = %(model)s::text
+    and effective_from < %(end)s::timestamptz
+    and effective_from >= coalesce(
+        (
+            select max(earlier.effective_from)
+            from model.models as earlier
+            where earlier.model = %(model)s::text and earlier.effective_from <= %(start)s::timestamptz
+        ),
+        '-infinity'
+    )
+order by effective_from;
+
+-- name: model_need
+-- Whether a first model is wanted: whether one is stored, and the span of what it could learn from. One row.
+select
+    exists(select 1 from model.models where model = %(model)s::text) as is_stored,
+    min(window_start) as first_window,
+    max(window_start) as last_window
+from surveillance.features;
+
+-- name: unexplained_gaps
+-- Instruments whose trade numbers skip inside [start, end) where no feed gap says so. Numbers are the venue's own and
+-- without holes on venues that number each instrument's trades; a hole that a gap overlaps is explained.
+with
+steps as (
+    select
+        instrument_id,
+        time,
+        trade_id,
+        lag(trade_id) over (partition by instrument_id order by trade_id) as trade_id_before,
+        lag(time) over (partition by instrument_id order by trade_id) as time_before
+    from market.trades
+    where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+),
+
+holes as (
+    select steps.instrument_id, steps.time_before, steps.time, steps.trade_id - steps.trade_id_before - 1 as missing
+    from steps
+    inner join market.instruments as instruments on steps.instrument_id = instruments.instrument_id
+    where
+        steps.trade_id > steps.trade_id_before + 1
+        and not exists (
+            select 1
+            from market.feed_gaps as gaps
+            where
+                gaps.venue = instruments.venue
+                and (gaps.instrument_id is null or gaps.instrument_id = steps.instrument_id)
+                and gaps.ended_at >= steps.time_before
+                and gaps.started_at <= steps.time
+        )
+)
+
+select instrument_id, count(*) as holes, sum(missing)::bigint as missing_trades, min(time_before) as first_hole
+from holes
+group by instrument_id
+order by instrument_id;
+
+-- name: window_coverage
+-- How many windows each instrument has in [start, end), against the windows there are at all: one row.
+with
+counts as (
+    select instrument_id, count(*) as windows
+    from surveillance.windows
+    where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+    group by instrument_id
+),
+
+starts as (
+    select count(distinct window_start) as windows
+    from surveillance.windows
+    where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+)
+
+select
+    starts.windows,
+    coalesce(min(counts.windows), 0) as least,
+    coalesce(array_agg(counts.instrument_id) filter (where counts.windows < starts.windows), '{}') as with_holes
+from starts
+left join counts on true
+group by starts.windows;
+
+-- name: alert_evidence
+-- The alerts in force of [start, end), and how many of them have no evidence or no window under them: one row.
+select
+    count(*) as alerts,
+    count(*) filter (where alerts.evidence = '{}' or windows.instrument_id is null) as baseless
+from surveillance.alerts as alerts
+left join surveillance.windows as windows
+    on
+        alerts.instrument_id = windows.instrument_id
+        and alerts.window_start = windows.window_start
+where
+    alerts.window_start >= %(start)s::timestamptz
+    and alerts.window_start < %(end)s::timestamptz
+    and alerts.state <> 'retracted';

@@ -1,0 +1,75 @@
+"""What the environment says to the code location, read once. Nothing else here; nobody else below reads it.
+
+    SENTINET_PARTITIONS_START    the first hour that has a partition, ISO 8601, UTC (2024-01-01)
+    SENTINET_ALLOWED_LATENESS    seconds of received data after a window's end before it is judged (2)
+    SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
+
+SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+__all__ = ["SETTINGS", "SettingError", "Settings", "read_settings"]
+
+_REPOSITORY: Final = Path(__file__).resolve().parents[1]
+
+
+class SettingError(ValueError):
+    """A variable is wrong. The message names it, its value and the accepted form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of the code location."""
+
+    first_hour: datetime
+    lateness: timedelta
+    config_dir: Path
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """The settings of an environment.
+
+    Raises:
+        SettingError: a variable is wrong.
+
+    >>> read_settings({"SENTINET_ALLOWED_LATENESS": "0.5"}).lateness
+    datetime.timedelta(microseconds=500000)
+    """
+    return Settings(
+        first_hour=_hour(environment.get("SENTINET_PARTITIONS_START") or "2024-01-01"),
+        lateness=_seconds(environment.get("SENTINET_ALLOWED_LATENESS") or "2"),
+        config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
+    )
+
+
+def _hour(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or (moment.minute, moment.second, moment.microsecond) != (0, 0, 0):
+        raise SettingError(
+            f"SENTINET_PARTITIONS_START={text}: want a full hour in UTC, such as 2024-01-01T00:00"
+        )
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _seconds(text: str) -> timedelta:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise SettingError(f"SENTINET_ALLOWED_LATENESS={text}: want seconds from 0 to 3600, such as 2")
+    return timedelta(seconds=seconds)
+
+
+SETTINGS: Final = read_settings(os.environ)
