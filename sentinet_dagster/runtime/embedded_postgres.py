@@ -4,8 +4,8 @@ What lives here: one server's life. What never does: its files (`postgres_cluste
 (`home.py`), schemas and rows (`database.py`).
 
 The server listens on 127.0.0.1 only, has no Unix socket and wants a generated password: other users of the
-machine stay out. It is deliberately not tied to the process that started it: whoever starts it next finds it by
-its data directory, takes it over if it runs and starts it again if it does not.
+machine stay out. It is deliberately not tied to the process that started it: whoever starts it next finds it
+by its data directory, takes it over if it runs and starts it again if it does not.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from psycopg import sql
 
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.logs import log_tail, rotate
+from sentinet_dagster.runtime.pids import survivors
 from sentinet_dagster.runtime.ports import LOOPBACK, free_port, is_free, refuse_port
 from sentinet_dagster.runtime.postgres_binaries import Account, programs, service_account
 from sentinet_dagster.runtime.postgres_cluster import SUPERUSER, PostgresCluster
@@ -239,10 +240,9 @@ class EmbeddedPostgres:
         left = self._remains()
         if left:
             # They leave by themselves within moments of losing their postmaster.
-            _, left = psutil.wait_procs(left, timeout=IMMEDIATE_STOP_S)
-            for process in left:
+            for process in survivors(left, IMMEDIATE_STOP_S):
                 _send(process, signal.SIGKILL)
-            psutil.wait_procs(left, timeout=IMMEDIATE_STOP_S)
+            survivors(left, IMMEDIATE_STOP_S)
         (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _shut_down(self) -> bool:
@@ -255,7 +255,7 @@ class EmbeddedPostgres:
             (signal.SIGKILL, 1),
         ):
             _send(process, number)
-            if _is_gone(process, patience):
+            if not survivors([process], patience):
                 log.info("database server stopped", pid=process.pid, signal=number.name)
                 break
         if self._child is not None:
@@ -269,14 +269,6 @@ def _send(process: psutil.Process, number: signal.Signals) -> None:
         process.send_signal(number)
     except psutil.NoSuchProcess:
         return
-
-
-def _is_gone(process: psutil.Process, timeout_s: float) -> bool:
-    try:
-        process.wait(timeout_s)
-    except psutil.TimeoutExpired:
-        return False
-    return True
 
 
 def _create_databases(server: Server) -> None:

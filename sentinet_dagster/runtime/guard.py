@@ -3,9 +3,9 @@
 What lives here: reading pids from a pipe, and ending their process groups when the pipe closes.
 What never does: anything of ours or of others' packages; it has to start in milliseconds and to stay small.
 
-The kernel closes the pipe however the supervisor dies, by SIGKILL too. Unlike PR_SET_PDEATHSIG this reaches what
-the children started in their turn, and insists where SIGTERM is not obeyed. Lines: `+123` watch group 123, `-123`
-it has ended.
+The kernel closes the pipe however the supervisor dies, by SIGKILL too. Unlike PR_SET_PDEATHSIG this reaches
+what the children started in their turn, and insists where SIGTERM is not obeyed. Lines: `+123` watch group
+123, `-123` it has ended.
 """
 
 from __future__ import annotations

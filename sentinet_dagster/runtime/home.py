@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ from sentinet_dagster.runtime.ports import free_port, is_free, port_setting, ref
 
 Kind = Literal["service", "demo"]
 VARIABLE = "SENTINET_HOME"
+_LOCK_ATTEMPTS = 3
+_LOCK_PAUSE_S = 0.02
 _ELSEWHERE = f"set {VARIABLE} to another folder"
 
 
@@ -88,10 +91,11 @@ class Home:
         if present is None and self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"{self.path} is not empty and no home of Sentinet: {_ELSEWHERE}")
         try:
-            for folder in (self.path, self.postgres, self.dagster, self.logs):
-                folder.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             if present is None:
                 _write_whole(self.path / "kind", kind + "\n")
+            for folder in (self.postgres, self.dagster, self.logs):
+                folder.mkdir(exist_ok=True)
         except FileExistsError as error:
             raise UserError(f"{error.filename} is a file where a folder must be: {_ELSEWHERE}") from error
         except OSError as error:
@@ -107,15 +111,13 @@ class Home:
             UserError: another process runs here.
         """
         with (self.path / "lock").open("a+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _try_lock(lock.fileno()):
                 lock.seek(0)
                 owner = lock.read().strip() or "unknown"
                 raise UserError(
                     f"Sentinet runs in {self.path} already (process {owner}): "
                     f"stop it with `sentinet down`, or {_ELSEWHERE}"
-                ) from None
+                )
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
@@ -170,6 +172,18 @@ class Home:
         """Note that part `name` has `port`."""
         ports = self.ports() | {name: port}
         _write_whole(self.path / "ports.json", json.dumps(ports, indent=2) + "\n")
+
+
+def _try_lock(descriptor: int) -> bool:
+    # `owner` holds the lock for an instant when it looks whether anybody does: once is not enough to be sure.
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOCK_PAUSE_S)
+        else:
+            return True
+    return False
 
 
 def _write_whole(path: Path, text: str) -> None:

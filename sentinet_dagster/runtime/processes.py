@@ -3,9 +3,9 @@
 What lives here: starting, waiting for readiness, restarting, stopping in reverse order, leaving nothing.
 What never does: which processes there are. PostgreSQL is not among them: it has a life of its own.
 
-Nothing runs in the background: the owner calls `poll` a few times a second. Every child leads a process group of
-its own, so that Ctrl-C in the terminal reaches only the supervisor; `guard.py` ends the groups if the supervisor
-dies.
+Nothing runs in the background: the owner calls `poll` a few times a second. Every child leads a process group
+of its own, so that Ctrl-C in the terminal reaches only the supervisor; `guard.py` ends the groups if the
+supervisor dies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -27,6 +27,7 @@ import structlog
 from sentinet_dagster.runtime import guard
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.logs import log_tail, rotate
+from sentinet_dagster.runtime.pids import survivors
 
 STOP_ALL_S = 9.0
 _KILL_RESERVE_S = 1.0
@@ -145,7 +146,7 @@ class Supervisor:
         """Wait for all that were started. Each has its own `ready_s`.
 
         Raises:
-            ProcessFailed: one ended or was not ready in time; the message ends with its log. The rest run on.
+            ProcessFailed: one ended or was not ready in time; the message ends with its log. Others run on.
         """
         while starting := [m for m in self._managed.values() if m.state is not State.RUNNING]:
             for managed in starting:
@@ -174,17 +175,16 @@ class Supervisor:
         return tuple(managed.status() for managed in self._managed.values())
 
     def stop_all(self, within_s: float = STOP_ALL_S) -> None:
-        """Stop all in reverse order: SIGTERM, wait, SIGKILL to what is left of the group. Nothing survives."""
+        """Stop all in reverse order: SIGTERM, wait, SIGKILL to what is left. Nothing survives."""
         deadline = time.monotonic() + within_s - _KILL_RESERVE_S
-        left = list(self._managed.values())
-        while left:
-            managed = left.pop()
-            remaining = max(0.0, deadline - time.monotonic())
-            # What the others may need is kept for them, but nobody gets less than an equal share.
-            spare = remaining - sum(other.spec.stop_s for other in left)
-            self._stop(managed, min(managed.spec.stop_s, max(spare, remaining / (len(left) + 1))))
-        self._managed.clear()
-        self._dismiss_guard()
+        # The stack calls in reverse, and calls all whatever one of them raises.
+        with ExitStack() as stack:
+            stack.callback(self._dismiss_guard)
+            earlier: list[ProcessSpec] = []
+            for managed in self._managed.values():
+                stack.callback(self._stop, managed, deadline, tuple(earlier))
+                earlier.append(managed.spec)
+            self._managed = {}
 
     def _launch(self, managed: _Managed) -> None:
         spec = managed.spec
@@ -254,11 +254,16 @@ class Supervisor:
         managed.restarts += 1
         self._launch(managed)
 
-    def _stop(self, managed: _Managed, patience_s: float) -> None:
+    def _stop(self, managed: _Managed, deadline: float, earlier: Sequence[ProcessSpec]) -> None:
+        """Stop one; `earlier` are those that are stopped after it and need some of the time."""
         child = managed.child
         managed.state = State.ENDED
         if child is None:
             return
+        remaining = max(0.0, deadline - time.monotonic())
+        # What the others may need is kept for them, but nobody gets less than an equal share.
+        spare = remaining - sum(other.stop_s for other in earlier)
+        patience_s = min(managed.spec.stop_s, max(spare, remaining / (len(earlier) + 1)))
         family = _descendants(child.pid)
         with suppress(ProcessLookupError):
             child.terminate()
@@ -272,7 +277,7 @@ class Supervisor:
             with suppress(psutil.Error):
                 process.kill()
         managed.exit_code = child.wait()
-        psutil.wait_procs(family, timeout=_KILL_RESERVE_S)
+        survivors(family, timeout_s=_KILL_RESERVE_S)
         self._tell_guard(f"-{child.pid}")
         managed.child = None
         log.info("process stopped", process=managed.spec.name, exit_code=managed.exit_code)
