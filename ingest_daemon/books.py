@@ -253,19 +253,22 @@ class BookBuilder:
             if fault is not None:
                 self._lose(fault, diff, received_at)
                 return []
-        self._try_to_bridge()
+            self._good_at = received_at
+        self._try_to_bridge(received_at)
         return self._say(received_at)
 
     def apply_snapshot(self, snapshot: Snapshot, received_at: int) -> list[Event]:
         """Take in a snapshot, wanted or not. One that the diffs do not reach is dropped, another wanted."""
         self._snapshot = snapshot
         self._diffs_before_snapshot = 0
-        self._try_to_bridge()
+        self._try_to_bridge(received_at)
         return self._say(received_at)
 
     def open_gap(self, now: int) -> FeedGap | None:
         """The hole that the book is in, as if it ended `now`; None while in sync and before it ever was."""
-        return None if self._gap is None else msgspec.structs.replace(self._gap, ended_at=now)
+        if self._gap is None:
+            return None
+        return msgspec.structs.replace(self._gap, ended_at=max(now, self._gap.started_at))
 
     def _follow(self, levels: _Levels, diff: Diff) -> _Fault | None:
         """Apply the next diff, or say why that gives no book to trust."""
@@ -292,7 +295,7 @@ class BookBuilder:
         self._kept.clear()
         self._kept.append(diff)
 
-    def _try_to_bridge(self) -> None:
+    def _try_to_bridge(self, received_at: int) -> None:
         """Build the book from the waiting snapshot and the diffs kept, once one of them reaches it."""
         snapshot = self._snapshot
         if snapshot is None:
@@ -318,6 +321,7 @@ class BookBuilder:
         if fault is None:
             self._levels = levels
             self._wants_wider = False
+            self._good_at = received_at
 
     def _say(self, received_at: int) -> list[Event]:
         """What is new and due, if the book is right."""
@@ -325,11 +329,10 @@ class BookBuilder:
         if levels is None:
             return []
         events: list[Event] = []
-        gap = self.open_gap(max(received_at, self._good_at))
+        gap = self.open_gap(received_at)
         if gap is not None:
             events.append(gap)
             self._gap = None
-        self._good_at = received_at
         if self._with_quotes:
             events.extend(self._quote(levels, received_at))
         span = received_at // self._interval_us

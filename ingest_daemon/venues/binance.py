@@ -224,8 +224,8 @@ class BinanceSession:
         if len(self._books) != 1 or len(self._symbols) != 1:
             watched = ", ".join(self._books) or "none"
             raise ParseError(
-                f"a depth snapshot (lastUpdateId {other.lastUpdateId}) names no symbol: only a session of one "
-                f"symbol with the channel depth can place it; books of this session: {watched}"
+                f"a depth snapshot (lastUpdateId {other.lastUpdateId}) names no symbol: only a session of "
+                f"one symbol with the channel depth can place it; books of this session: {watched}"
             )
         return next(iter(self._books.values())).take_snapshot(frame, received_at)
 

@@ -14,7 +14,7 @@ captures of 2021 (aggTrade, bookTicker, diff depth) and published examples of 20
                                         price and size 0 is no execution: no event (reported by users, 2025)
     aggTrade    both    Trade           a id, f and l the first and last trade summed
     bookTicker  spot    Quote           u id, b B bid, a A ask; no time, so occurred_at is None
-    bookTicker  usdm    Quote           also T, the matching engine's time, and E, when it was sent. T is taken;
+    bookTicker  usdm    Quote           also T, the matching engine's time (taken), and E, when it was sent;
                                         E − T was 0 ms in the median, 112 ms at most
     depth20     spot    Book            lastUpdateId, bids, asks; neither symbol nor time
     depth20     usdm    Book            a depthUpdate with T and u; b and a are the whole top of the book
@@ -23,8 +23,8 @@ captures of 2021 (aggTrade, bookTicker, diff depth) and published examples of 20
     markPrice   usdm    ReferencePrice  E time, p mark, i index (absent in 2019), r funding rate, T next
                                         funding; a dated future sends r and T as 0, which is None here
 
-Times are milliseconds, prices and sizes decimal strings. A recording has the REST snapshot of a book as a line
-without an envelope: spot sends lastUpdateId, bids, asks, USD-M also E and T; neither says the symbol.
+Times are milliseconds, prices and sizes decimal strings. A recording has the REST snapshot of a book as a
+line without an envelope: spot sends lastUpdateId, bids, asks, USD-M also E and T; neither says the symbol.
 """
 
 from __future__ import annotations

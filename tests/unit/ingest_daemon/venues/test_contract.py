@@ -1,0 +1,249 @@
+"""What every entry of VENUES promises. A venue without examples here fails: none can be added untested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
+from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
+from ingest_daemon.venues import VENUES, Session, VenueProtocol
+
+SEEN_AT = 1_700_000_000_500_000
+SYMBOLS = {"BTCUSDT": 1, "ETHUSDT": 2}
+
+SPOT_EXAMPLES = {
+    "trade": (
+        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"s":"BTCUSDT","t":77,'
+        b'"p":"37000.10","q":"0.25","T":1700000000001,"m":true,"M":true}}',
+        Trade,
+    ),
+    "aggTrade": (
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"s":"BTCUSDT","a":9,'
+        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false,"M":true}}',
+        Trade,
+    ),
+    "bookTicker": (
+        b'{"stream":"btcusdt@bookTicker","data":{"u":400,"s":"BTCUSDT","b":"37000.00","B":"1.5",'
+        b'"a":"37000.10","A":"2.5"}}',
+        Quote,
+    ),
+    "depth20": (
+        b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":401,'
+        b'"bids":[["37000.00","1.5"],["36999.00","3"]],"asks":[["37000.10","2.5"]]}}',
+        Book,
+    ),
+    "depth": (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"s":"BTCUSDT",'
+        b'"U":400,"u":401,"b":[["37000.00","1.5"]],"a":[["37001.00","0.0"]]}}',
+        None,  # silent: there is no snapshot
+    ),
+}
+USDM_EXAMPLES = {
+    "trade": (
+        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"T":1700000000001,"s":"BTCUSDT",'
+        b'"t":77,"p":"37000.10","q":"0.25","X":"MARKET","m":true}}',
+        Trade,
+    ),
+    "aggTrade": (
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"a":9,"s":"BTCUSDT",'
+        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false}}',
+        Trade,
+    ),
+    "bookTicker": (
+        b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":400,"s":"BTCUSDT","b":"37000.00",'
+        b'"B":"1.5","a":"37000.10","A":"2.5","T":1700000000001,"E":1700000000003}}',
+        Quote,
+    ),
+    "depth20": (
+        b'{"stream":"btcusdt@depth20@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
+        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37000.1","2.5"]]}}',
+        Book,
+    ),
+    "depth": (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
+        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37001.0","0"]]}}',
+        None,
+    ),
+    "markPrice": (
+        b'{"stream":"btcusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1700000000000,"s":"BTCUSDT",'
+        b'"p":"37001.5","P":"37000.0","i":"37000.9","r":"-0.00010000","T":1700006400000}}',
+        ReferencePrice,
+    ),
+}
+EXAMPLES = {"binance_spot": SPOT_EXAMPLES, "binance_usdm": USDM_EXAMPLES}
+ALL_EXAMPLES = [(name, channel) for name, examples in EXAMPLES.items() for channel in examples]
+venues = pytest.mark.parametrize("name", sorted(VENUES))
+examples = pytest.mark.parametrize(("name", "channel"), ALL_EXAMPLES)
+
+
+def open_session(venue: VenueProtocol, channels: Sequence[str] | None = None) -> Session:
+    return venue.open_session("somewhere", SYMBOLS, venue.channels if channels is None else channels)
+
+
+def test_every_venue_and_every_channel_has_an_example() -> None:
+    assert {name: set(venue.channels) for name, venue in VENUES.items()} == {
+        name: set(examples) for name, examples in EXAMPLES.items()
+    }
+
+
+@venues
+def test_the_key_is_the_name(name: str) -> None:
+    assert VENUES[name].name == name
+
+
+@examples
+def test_the_example_of_a_channel_parses(name: str, channel: str) -> None:
+    frame, kind = EXAMPLES[name][channel]
+    events = open_session(VENUES[name], [channel]).parse(frame, SEEN_AT)
+    assert [type(event) for event in events] == ([kind] if kind else [])
+    for event in events:
+        assert not isinstance(event, FeedGap)
+        assert event.instrument_id == SYMBOLS["BTCUSDT"]
+        assert event.received_at == SEEN_AT
+
+
+@examples
+def test_the_same_frames_give_the_same_events(name: str, channel: str) -> None:
+    frame, _ = EXAMPLES[name][channel]
+    first, second = open_session(VENUES[name]), open_session(VENUES[name])
+    assert [first.parse(frame, SEEN_AT) for _ in range(3)] == [second.parse(frame, SEEN_AT) for _ in range(3)]
+
+
+@examples
+def test_the_venue_recognises_its_own_and_no_other_does(name: str, channel: str) -> None:
+    frame, _ = EXAMPLES[name][channel]
+    assert [other for other, venue in sorted(VENUES.items()) if venue.recognises(frame)] == [name]
+
+
+@venues
+def test_an_unknown_channel_is_refused_by_name_with_those_accepted(name: str) -> None:
+    venue = VENUES[name]
+    with pytest.raises(ConfigError) as refused:
+        open_session(venue, ["tradez"])
+    for word in ("channels", "'tradez'", name, *venue.channels):
+        assert word in str(refused.value)
+
+
+@venues
+def test_every_subscription_is_text_and_its_acknowledgement_is_silent(name: str) -> None:
+    session = open_session(VENUES[name])
+    requests = [json.loads(text) for text in session.subscribe()]
+    assert requests
+    for request in requests:
+        answer = json.dumps({"result": None, "id": request["id"]}).encode()
+        assert session.parse(answer, SEEN_AT) == ()
+        assert session.stream_of(answer) == ""
+
+
+@examples
+def test_a_stream_of_another_symbol_is_refused_by_name(name: str, channel: str) -> None:
+    frame, _ = EXAMPLES[name][channel]
+    strange = frame.replace(b"btcusdt", b"dogeusdt").replace(b"BTCUSDT", b"DOGEUSDT")
+    with pytest.raises(ParseError, match="DOGEUSDT"):
+        open_session(VENUES[name]).parse(strange, SEEN_AT)
+
+
+@venues
+def test_a_new_session_has_no_gap(name: str) -> None:
+    assert open_session(VENUES[name]).close(SEEN_AT) == []
+
+
+@venues
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"",
+        b"ping",
+        b"\xff\xfe",
+        b"{}",
+        b"[]",
+        b"null",
+        b"42",
+        b'{"stream":null}',
+        b'{"stream":"',
+        b"[" * 100_000,
+    ],
+)
+def test_garbage_is_refused_and_leaves_the_session_usable(name: str, garbage: bytes) -> None:
+    session = open_session(VENUES[name])
+    with pytest.raises(ParseError):
+        session.parse(garbage, SEEN_AT)
+    assert session.stream_of(garbage) == ""
+    assert not VENUES[name].recognises(garbage)
+    frame, _ = EXAMPLES[name]["trade"]
+    assert len(session.parse(frame, SEEN_AT)) == 1
+
+
+TOKENS = [
+    b'"',
+    b"{",
+    b"}",
+    b"[",
+    b"]",
+    b",",
+    b"null",
+    b"-1",
+    b"0",
+    b'"0"',
+    b'"nan"',
+    b"1e400",
+    b"\xff",
+    b"9" * 30,
+]
+
+
+@given(
+    st.sampled_from(ALL_EXAMPLES),
+    st.lists(
+        st.tuples(
+            st.floats(0, 1), st.integers(0, 12), st.one_of(st.sampled_from(TOKENS), st.binary(max_size=4))
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+)
+def test_a_damaged_frame_gives_events_or_says_what_is_wrong(
+    example: tuple[str, str], damages: list[tuple[float, int, bytes]]
+) -> None:
+    name, channel = example
+    frame, _ = EXAMPLES[name][channel]
+    for place, cut, put in damages:  # cut out `cut` bytes at a place, put others in
+        at = int(place * len(frame))
+        frame = frame[:at] + put + frame[at + cut :]
+    session = open_session(VENUES[name])
+    session.stream_of(frame)
+    VENUES[name].recognises(frame)
+    try:
+        events = session.parse(frame, SEEN_AT)
+    except (ParseError, VenueRefused):
+        return
+    for event in events:
+        assert_storable(event)
+
+
+def assert_storable(event: Event) -> None:
+    """Nothing that the database, or arithmetic on it, would choke on."""
+    assert isinstance(event, Trade | Quote | Book | ReferencePrice)
+    first, last = 1_230_768_000_000_000, 4_102_444_800_000_000
+    assert event.occurred_at is None or first <= event.occurred_at < last
+    match event:
+        case Trade():
+            numbers = [event.price, event.size]
+            assert 0 <= event.trade_id < 2**63
+            assert 1 <= event.fills < 2**31
+        case Quote():
+            numbers = [event.bid_price, event.bid_size, event.ask_price, event.ask_size]
+            assert 0 <= event.update_id < 2**63
+        case Book():
+            numbers = [*event.bid_prices, *event.bid_sizes, *event.ask_prices, *event.ask_sizes]
+            assert len(event.bid_prices) == len(event.bid_sizes) <= 20
+            assert len(event.ask_prices) == len(event.ask_sizes) <= 20
+            assert 0 <= event.update_id < 2**63
+        case ReferencePrice():
+            numbers = [price for price in (event.mark_price, event.index_price) if price is not None]
+    assert all(0.0 < number < float("inf") for number in numbers)
