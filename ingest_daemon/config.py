@@ -1,0 +1,274 @@
+"""What an operator can set, read once and frozen. The only reader of the environment in this program.
+
+What lives here: the settings, their accepted forms, and messages that name what is wrong. What never does:
+acting on a setting. A message shows no secret: the database's address is not quoted, a venue's only in part.
+
+    <config dir>/venues.yaml      which venues, by which dialect, from where, which channels
+    SENTINET_DATABASE_URL         where facts go
+    SENTINET_CONFIG_DIR           the config dir; the checkout's `config` unless set
+    SENTINET_INGEST_<NAME>        a field of `Tuning` each
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+import psycopg
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from ingest_daemon.errors import ConfigError
+from ingest_daemon.venues import VENUES
+
+__all__ = ["Settings", "Tuning", "VenueSettings", "load"]
+
+_DATABASE_URL: Final = "SENTINET_DATABASE_URL"
+_CONFIG_DIR: Final = "SENTINET_CONFIG_DIR"
+_PREFIX: Final = "SENTINET_INGEST_"
+_NOT_A_CHANNEL: Final = "not_a_channel"
+_LONGEST_SHOWN: Final = 80
+_DEFAULT_CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "config"
+
+
+def _address(url: str, schemes: Sequence[str]) -> str:
+    parts = urlsplit(url)
+    if (
+        parts.scheme not in schemes
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.query
+        or parts.fragment
+    ):
+        raise ValueError(url)
+    _ = parts.port  # raises ValueError where it is no port
+    return url.rstrip("/")
+
+
+def _websocket_address(url: str) -> str:
+    return _address(url, ("ws", "wss"))
+
+
+def _rest_address(url: str) -> str:
+    return _address(url, ("http", "https"))
+
+
+class VenueSettings(BaseModel):
+    """One entry of venues.yaml. A field's description is its accepted form, as messages quote it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: str = Field(description=f"one of {', '.join(VENUES)}")
+    websocket_url: Annotated[str, AfterValidator(_websocket_address)] = Field(
+        description="ws://host:port or wss://host:port, without user and query"
+    )
+    rest_url: Annotated[str, AfterValidator(_rest_address)] = Field(
+        description="http://host:port or https://host:port, without user and query"
+    )
+    channels: tuple[str, ...] = Field(
+        min_length=1, description="a list of channels of the protocol, at least one"
+    )
+    enabled: bool = Field(default=True, description="true or false")
+    received_at: Literal["clock", "recorded"] = Field(default="clock", description="clock or recorded")
+    """Whose receive times are kept: our clock's, or those that a server of recordings sends along."""
+    stale_after_s: float = Field(
+        default=30.0, gt=0, le=3_600, description="a number of seconds, above 0 and at most 3600"
+    )
+    """A socket that is silent for longer is given up."""
+
+    @field_validator("protocol")
+    @classmethod
+    def _is_spoken(cls, protocol: str) -> str:
+        if protocol not in VENUES:
+            raise ValueError(protocol)
+        return protocol
+
+    @field_validator("channels")
+    @classmethod
+    def _are_the_protocols(cls, channels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        protocol = VENUES.get(info.data.get("protocol", ""))
+        if protocol is not None and not set(channels) <= set(protocol.channels):
+            accepted = ", ".join(protocol.channels)
+            raise PydanticCustomError(
+                _NOT_A_CHANNEL,
+                "channels of {protocol}: {accepted}",
+                {"protocol": protocol.name, "accepted": accepted},
+            )
+        return channels
+
+
+class Tuning(BaseModel):
+    """What may be set by SENTINET_INGEST_<NAME>. A field's description is its accepted form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_rows: int = Field(default=10_000, ge=1, description="a whole number of rows, at least 1")
+    batch_bytes: int = Field(
+        default=4 * 2**20, ge=1_024, description="a whole number of bytes, at least 1024"
+    )
+    batch_age_s: float = Field(
+        default=0.1, gt=0, le=60, description="a number of seconds, above 0 and at most 60"
+    )
+    queue_bytes: int = Field(
+        default=64 * 2**20, ge=65_536, description="a whole number of bytes, at least 65536"
+    )
+    """What may wait for the database before the sockets are no longer read."""
+    drain_s: float = Field(
+        default=6.0, gt=0, le=600, description="a number of seconds, above 0 and at most 600"
+    )
+    """How long a stopping daemon tries to write what it has received."""
+    health_host: Annotated[str, StringConstraints(min_length=1)] = Field(
+        default="127.0.0.1", description="an address of this machine"
+    )
+    health_port: int = Field(
+        default=9464, ge=0, le=65_535, description="a port number, 0 to 65535; 0 takes a free one"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+
+
+class Settings(BaseModel):
+    """Everything the daemon is told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    database_url: str = Field(repr=False)
+    venues: dict[str, VenueSettings]
+    tuning: Tuning
+
+    @property
+    def enabled_venues(self) -> dict[str, VenueSettings]:
+        """The venues to connect to, by the operator's name."""
+        return {name: venue for name, venue in self.venues.items() if venue.enabled}
+
+
+def load(config_dir: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read everything.
+
+    Args:
+        config_dir: where venues.yaml is; without it SENTINET_CONFIG_DIR says, else the checkout's `config`.
+        environment: where SENTINET_* are.
+
+    Raises:
+        ConfigError: one line that names the file, the key, the value and the accepted form.
+    """
+    place = config_dir or Path(environment.get(_CONFIG_DIR) or _DEFAULT_CONFIG_DIR)
+    return Settings(
+        database_url=_database_url(environment),
+        venues=_read_venues(place / "venues.yaml"),
+        tuning=_read_tuning(environment),
+    )
+
+
+def _database_url(environment: Mapping[str, str]) -> str:
+    accepted = "expected postgresql://user:password@host:port/database"
+    url = environment.get(_DATABASE_URL, "")
+    if not url:
+        raise ConfigError(f"{_DATABASE_URL} is not set: {accepted}")
+    try:
+        psycopg.conninfo.conninfo_to_dict(url)
+        understood = url.startswith(("postgresql://", "postgres://"))
+    except psycopg.ProgrammingError:
+        understood = False
+    if not understood:
+        raise ConfigError(f"{_DATABASE_URL} is not accepted: {accepted}")
+    return url
+
+
+def _read_tuning(environment: Mapping[str, str]) -> Tuning:
+    given = {
+        name.removeprefix(_PREFIX).lower(): value
+        for name, value in environment.items()
+        if name.startswith(_PREFIX)
+    }
+    try:
+        return Tuning.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0])
+        raise _explained(_PREFIX + name.upper(), fault, Tuning, name, _PREFIX) from None
+
+
+def _read_venues(file: Path) -> dict[str, VenueSettings]:
+    try:
+        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except yaml.MarkedYAMLError as error:
+        line = "" if error.problem_mark is None else f", line {error.problem_mark.line + 1}"
+        raise ConfigError(f"{file}{line}: {error.problem or 'not YAML'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise ConfigError(f"{file}: not YAML in UTF-8") from None
+    try:
+        venues = _VenuesFile.model_validate(document).venues
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        path = [str(part) for part in fault["loc"] if part != "[key]"] or ["venues"]
+        is_of_a_venue = len(path) > 2
+        model = VenueSettings if is_of_a_venue else _VenuesFile
+        field = path[2] if is_of_a_venue else path[0]
+        raise _explained(f"{file}: {'.'.join(path)}", fault, model, field) from None
+    if not any(venue.enabled for venue in venues.values()):
+        raise ConfigError(f"{file}: venues: none is enabled; expected at least one")
+    return venues
+
+
+def _explained(
+    name: str, fault: ErrorDetails, model: type[BaseModel], field: str, prefix: str = ""
+) -> ConfigError:
+    """A fault in one line: the key by its full name, what was found, what is accepted."""
+    known = model.model_fields
+    if fault["type"] == "extra_forbidden":
+        names = ", ".join(prefix + key.upper() if prefix else key for key in known)
+        return ConfigError(f"{name}: unknown; expected one of {names}")
+    accepted = fault["msg"] if fault["type"] == _NOT_A_CHANNEL else known[field].description
+    if fault["type"] == "missing":
+        return ConfigError(f"{name}: missing; expected {accepted}")
+    return ConfigError(f"{name}: {_shown(fault['input'])} is not accepted; expected {accepted}")
+
+
+def _shown(value: object) -> str:
+    """A value as a message may quote it: short, and without what may be a secret of an address."""
+    if isinstance(value, Mapping):
+        return "a mapping"
+    text = repr(list(value)) if isinstance(value, list | tuple) else repr(value)
+    text = re.sub(r"//[^/@]*@", "//…@", text)
+    text = re.sub(r"\?.*", "?…'", text) if "://" in text else text
+    return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+
+
+class _VenuesFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    venues: dict[Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")], VenueSettings] = Field(
+        description="a mapping from a name (a-z, 0-9 and _) to the settings of a venue"
+    )
+
+
+class _Loader(yaml.SafeLoader):
+    """A key given twice is an error: the first one would be lost in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} is given twice", key.start_mark
+                )
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
