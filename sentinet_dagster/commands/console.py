@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,14 +42,14 @@ def say(line: str) -> None:
     sys.stderr.flush()
 
 
-def log_to_stderr() -> None:
-    """Logs of this process go to stderr, from WARNING on: stdout belongs to the result."""
+def log_to_stderr(least: Literal["info", "warning"] = "warning") -> None:
+    """Logs of this process go to stderr, from `least` on: stdout belongs to the result."""
     import logging
 
     import structlog
 
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, least.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
     )
 

@@ -15,18 +15,20 @@ from sentinet_dagster.commands.console import log_to_stderr
 from sentinet_dagster.runtime.database_url import check_url, connect, without_password
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.parts import Database, embedded_server
 
 if TYPE_CHECKING:
     import psycopg
 
+    from sentinet_dagster.runtime.embedded_postgres import Server
     from sentinet_dagster.runtime.instruments import Instrument
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 @contextmanager
-def open_database(*, make: bool = False, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
-    """The URL of the database. A server started for it is stopped afterwards; one that ran is left alone.
+def open_databases(*, make: bool = False, environ: Mapping[str, str] = os.environ) -> Iterator[Database]:
+    """The database, and Dagster's. A server started for it is stopped afterwards; one that ran is left alone.
 
     Args:
         make: make a home with an empty database if there is none.
@@ -37,7 +39,7 @@ def open_database(*, make: bool = False, environ: Mapping[str, str] = os.environ
     log_to_stderr()
     given = environ.get("SENTINET_DATABASE_URL", "").strip()
     if given:
-        yield check_url(given)
+        yield Database(check_url(given), environ.get("SENTINET_DAGSTER_DATABASE_URL", "").strip())
         return
     home = Home.from_environment(environ)
     if home.kind is None:
@@ -47,8 +49,15 @@ def open_database(*, make: bool = False, environ: Mapping[str, str] = os.environ
                 "name another home with SENTINET_HOME, or set SENTINET_DATABASE_URL"
             )
         home.prepare("service")
-    with _embedded_server(home, environ) as url:
-        yield url
+    with _embedded_server(home, environ) as found:
+        yield Database(found.url(), found.url("sentinet_dagster"), found.pid)
+
+
+@contextmanager
+def open_database(*, make: bool = False, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """The URL of the database alone; else as `open_databases`."""
+    with open_databases(make=make, environ=environ) as opened:
+        yield opened.url
 
 
 @contextmanager
@@ -93,20 +102,12 @@ def configured_instruments(environ: Mapping[str, str] = os.environ) -> tuple[Ins
 
 
 @contextmanager
-def _embedded_server(home: Home, environ: Mapping[str, str]) -> Iterator[str]:
-    from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
-    from sentinet_dagster.runtime.ports import port_setting
-
-    server = EmbeddedPostgres(
-        home.postgres,
-        home.log_file("postgres"),
-        port=port_setting("postgres", environ),
-        preferred_port=home.ports().get("postgres"),
-    )
+def _embedded_server(home: Home, environ: Mapping[str, str]) -> Iterator[Server]:
+    server = embedded_server(home, environ)
     found = server.start()
     try:
         home.record_port("postgres", found.port)
-        yield found.url()
+        yield found
     finally:
         # Somebody may have come to run here meanwhile: then the server is theirs.
         if not found.adopted and home.owner() is None:

@@ -1,0 +1,122 @@
+"""`sentinet up`, `down`, `status`: a Sentinet that stays."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sentinet_dagster.commands.console import JsonOption, print_json, say
+
+if TYPE_CHECKING:
+    from sentinet_dagster.runtime.home import Home
+    from sentinet_dagster.runtime.state import RunState
+
+
+def up(
+    foreground: Annotated[
+        bool, typer.Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the database, the ingest daemon and Dagster, and keep them running."""
+    from sentinet_dagster.commands.database import config_directory, configured_instruments
+    from sentinet_dagster.runtime import service
+    from sentinet_dagster.runtime.home import Home
+
+    home = Home.from_environment(os.environ)
+    instruments = configured_instruments()  # a wrong configuration is said here, before anything is made
+
+    def report(state: RunState) -> None:
+        if as_json:
+            print_json({"home": str(home.path), "owner": state.owner, "addresses": state.addresses})
+        else:
+            typer.echo(f"Sentinet runs in {home.path}. Dagster: {state.addresses['dagster']}")
+
+    if foreground:
+        from sentinet_dagster.commands.console import log_to_stderr
+
+        log_to_stderr("info")
+        service.serve(home, os.environ, config_directory(), instruments, report)
+    else:
+        say(f"starting in {home.path}; logs in {home.logs}")
+        report(service.start_detached(home, service.foreground_command()))
+
+
+def down(as_json: JsonOption = False) -> None:
+    """Stop everything that runs in the home, within 10 seconds."""
+    from sentinet_dagster.runtime import service
+    from sentinet_dagster.runtime.home import Home
+
+    home = Home.from_environment(os.environ)
+    stopped = service.stop(home)
+    if as_json:
+        print_json({"home": str(home.path), "stopped": stopped})
+    else:
+        typer.echo(f"Stopped what ran in {home.path}." if stopped else f"Nothing runs in {home.path}.")
+
+
+def status(as_json: JsonOption = False) -> None:
+    """Show what runs, where, how much it uses, and how the feeds are."""
+    from sentinet_dagster.runtime.home import Home
+
+    home = Home.from_environment(os.environ)
+    result = _collect(home)
+    if as_json:
+        print_json(result)
+    else:
+        _print_status(result)
+
+
+def _collect(home: Home) -> dict[str, Any]:
+    from sentinet_dagster.commands.database import is_empty, open_database
+    from sentinet_dagster.runtime import status as reading
+    from sentinet_dagster.runtime.database_url import connect
+
+    state = reading.running_state(home)
+    result: dict[str, Any] = {
+        "home": str(home.path),
+        "kind": home.kind,
+        "phase": state.phase if state else None,
+        "processes": reading.process_table(state),
+        "database": None,
+        "addresses": state.addresses if state else {},
+        "feeds": {},
+    }
+    if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
+        return result
+    with open_database() as url, connect(url, autocommit=True) as connection:
+        result["database"] = reading.database_status(connection, url)
+        if not is_empty(connection):
+            result["feeds"] = reading.feed_status(connection)
+    return result
+
+
+def _print_status(result: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(f"home      {result['home']}  ({result['kind'] or 'no home yet'})")
+    if result["database"]:
+        database = result["database"]
+        console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
+    for name, address in result["addresses"].items():
+        console.print(f"{name:<9} {address}")
+    if not result["processes"]:
+        console.print("Nothing runs. Start it with `sentinet up`.")
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
+    for title in ("process", "pid", "state", "restarts", "CPU s", "MB"):
+        table.add_column(title, justify="left" if title in ("process", "state") else "right")
+    for name, process in result["processes"].items():
+        row = (process["pid"], process["state"], process["restarts"], process["cpu_s"], process["rss_mb"])
+        table.add_row(name, *("–" if value is None else str(value) for value in row))
+    console.print(table)
+    for venue, feed in result["feeds"].items():
+        console.print(
+            f"{venue}: {feed['rows']:,} rows, {feed['rows_per_s']}/s, last {feed['silent_s']} s ago, "
+            f"{feed['gaps']} gaps"
+        )

@@ -1,0 +1,86 @@
+"""What runs in a home and how it is: processes, database, feeds, addresses. Reads only.
+
+What lives here: putting together what the supervisor, the operating system and the database say.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psutil
+
+from sentinet_dagster.runtime import readings
+from sentinet_dagster.runtime.database_url import without_password
+from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.state import RunState, read_state
+
+RATE_SPAN = timedelta(seconds=30)
+
+
+def running_state(home: Home) -> RunState | None:
+    """What the one who runs in `home` says, or None if nobody does."""
+    owner = home.owner()
+    state = read_state(home) if owner is not None else None
+    return state if state is not None and state.owner == owner else None
+
+
+def process_table(state: RunState | None) -> dict[str, dict[str, Any]]:
+    """Process → pid, state, restarts, and CPU seconds and resident memory of it and all it started."""
+    if state is None:
+        return {}
+    table = {}
+    for name, process in state.processes.items():
+        cpu_s, rss_mb = _use(process.pid)
+        table[name] = {
+            "pid": process.pid,
+            "state": process.state,
+            "restarts": process.restarts,
+            "cpu_s": cpu_s,
+            "rss_mb": rss_mb,
+        }
+    return table
+
+
+def database_status(connection: readings.Connection, url: str) -> dict[str, Any]:
+    """The database: its address without the password, what it is, its size."""
+    edition = readings.edition(connection)
+    return {"url": without_password(url), "edition": edition.name, "size_mb": round(edition.size_mb, 1)}
+
+
+def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
+    """Venue → rows in all, rows a second lately, seconds since the last commit, gaps on record."""
+    return {
+        feed.venue: {
+            "rows": feed.rows,
+            "rows_per_s": round(feed.rows_per_s, 1),
+            "silent_s": None if feed.silent_s is None else round(feed.silent_s, 1),
+            "gaps": feed.gaps,
+        }
+        for feed in readings.feeds(connection, RATE_SPAN)
+    }
+
+
+def _use(pid: int | None) -> tuple[float | None, float | None]:
+    """(CPU seconds, resident MB) of a process and its descendants; None of one that is gone.
+
+    Memory shared among them (PostgreSQL's buffers, a forked interpreter) counts once for each.
+    """
+    if pid is None:
+        return None, None
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return None, None
+    cpu_s = rss = 0.0
+    for process in family:
+        try:
+            with process.oneshot():
+                times = process.cpu_times()
+                # Of children that have ended: waited for, so no longer in the family.
+                cpu_s += times.user + times.system + times.children_user + times.children_system
+                rss += process.memory_info().rss
+        except psutil.NoSuchProcess:
+            continue
+    return round(cpu_s, 2), round(rss / 2**20, 1)
