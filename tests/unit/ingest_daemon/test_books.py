@@ -183,6 +183,18 @@ def test_levels_beyond_the_snapshot_are_not_shown_and_a_wider_one_takes_over_wit
     assert said.ask_sizes[0] == 4.0
 
 
+def test_a_break_while_a_wider_snapshot_is_wanted_starts_over() -> None:
+    book = a_book(depth=3)
+    book.apply_snapshot(a_snapshot(10, truncated=True), 0)
+    book.apply(a_diff(11, 11, bids=[(99.0, 0.0)]), 1)
+    book.apply(a_diff(12, 12), 2)  # kept for the wider snapshot
+    book.apply(a_diff(20, 20), 3)
+    gap, said = book.apply_snapshot(a_snapshot(19), 100 * MS)
+    assert isinstance(gap, FeedGap)
+    assert isinstance(said, Book)
+    assert said.update_id == 20
+
+
 def test_a_side_sent_whole_is_known_whole() -> None:
     book = in_sync()
     (said,) = book.apply(a_diff(12, 12, bids=[(99.0, 0.0), (98.0, 0.0), (97.0, 0.0)]), 100 * MS)
