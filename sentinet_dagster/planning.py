@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -307,7 +308,8 @@ def _merged(spans: Iterable[Span]) -> tuple[Span, ...]:
             merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
         else:
             merged.append((low, high))
-    while len(merged) > MOST_SPANS:
-        nearest = min(range(len(merged) - 1), key=lambda i: merged[i + 1][0] - merged[i][1])
-        merged[nearest : nearest + 2] = [(merged[nearest][0], merged[nearest + 1][1])]
+    if len(merged) > MOST_SPANS:
+        by_gap = sorted(range(1, len(merged)), key=lambda i: merged[i][0] - merged[i - 1][1])
+        cuts = [0, *sorted(by_gap[1 - MOST_SPANS :]), len(merged)]
+        merged = [(merged[low][0], merged[high - 1][1]) for low, high in pairwise(cuts)]
     return tuple(merged)
