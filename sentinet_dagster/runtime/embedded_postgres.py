@@ -33,9 +33,13 @@ from sentinet_dagster.runtime.postgres_cluster import SUPERUSER, PostgresCluster
 DATABASES = ("sentinet", "sentinet_dagster")
 START_TIMEOUT_S = 120.0  # recovery after a crash replays up to max_wal_size
 FAST_STOP_S = 5.0
-IMMEDIATE_STOP_S = 3.0
+IMMEDIATE_STOP_S = 2.0
+ORPHANS_S = 3.0  # backends that lost their postmaster leave by themselves within moments
 _POLL_S = 0.02
 _PORT_ATTEMPTS = 5
+# The servers that this process is the parent of: they may outlive the objects that started them, and are
+# collected when they are stopped.
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
 
 log = structlog.get_logger(__name__)
 
@@ -94,7 +98,6 @@ class EmbeddedPostgres:
         self._port = port
         self._preferred_port = preferred_port
         self._settings = dict(settings or {})
-        self._child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Server:
         """The running server: the one found, or a new one. Its databases exist. Again is no change.
@@ -177,7 +180,7 @@ class EmbeddedPostgres:
         account = service_account(self._cluster.data)
         binaries = programs(account)
         if not self._cluster.exists():
-            self._cluster.create(binaries, account)
+            self._cluster.create(binaries, account, sync=self._settings.get("fsync") != "off")
         self._clear_remains()
         for attempt in range(1, _PORT_ATTEMPTS + 1):
             port = self._choose_port()
@@ -216,7 +219,7 @@ class EmbeddedPostgres:
         while child.poll() is None:
             claim = _PidFile.read(self._cluster.data)
             if claim is not None and claim.pid == child.pid and claim.status == "ready":
-                self._child = child
+                _STARTED[child.pid] = child
                 return Server(port, child.pid, adopted=False, password=self._cluster.password())
             if time.monotonic() > deadline:
                 child.kill()
@@ -232,17 +235,15 @@ class EmbeddedPostgres:
             return None
         raise ProcessFailed("postgres", f"ended with {child.returncode} while starting", tail)
 
-    def _clear_remains(self) -> None:
+    def _clear_remains(self, patience_s: float = ORPHANS_S) -> None:
         """After a killed postmaster: end what is left of it, then take its pid file away.
 
         PostgreSQL itself refuses to start while the pid in that file is anybody's of the same user.
         """
         left = self._remains()
-        if left:
-            # They leave by themselves within moments of losing their postmaster.
-            for process in survivors(left, IMMEDIATE_STOP_S):
-                _send(process, signal.SIGKILL)
-            survivors(left, IMMEDIATE_STOP_S)
+        for process in survivors(left, patience_s):
+            _send(process, signal.SIGKILL)
+        survivors(left, ORPHANS_S)
         (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
 
     def _shut_down(self) -> bool:
@@ -258,9 +259,9 @@ class EmbeddedPostgres:
             if not survivors([process], patience):
                 log.info("database server stopped", pid=process.pid, signal=number.name)
                 break
-        if self._child is not None:
-            self._child.poll()
-        self._clear_remains()
+        if (child := _STARTED.pop(process.pid, None)) is not None:
+            child.poll()
+        self._clear_remains(patience_s=0.0)
         return True
 
 

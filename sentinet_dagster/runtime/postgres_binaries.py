@@ -113,7 +113,19 @@ def programs(account: Account) -> Path:
             raise UserError(
                 f"PostgreSQL's user cannot reach {site}, and a copy in {copy} fails: {error.strerror}"
             ) from error
+        if not _runs(copy / INSTALLATION / "bin", account):
+            raise UserError(
+                f"PostgreSQL's user cannot reach {site}, and cannot run the copy in {copy} either"
+            )
     return copy / INSTALLATION / "bin"
+
+
+def shared_state() -> Path:
+    """The machine's folder for what lies outside of every home, made if need be, open to all whatever our umask."""
+    if not SHARED_STATE.is_dir():
+        SHARED_STATE.mkdir(parents=True, exist_ok=True)
+        SHARED_STATE.chmod(0o755)
+    return SHARED_STATE
 
 
 def _site_packages() -> Path:
@@ -135,8 +147,7 @@ def _runs(directory: Path, account: Account) -> bool:
 
 def _copy_programs(site: Path, target: Path) -> None:
     """Copy what a server needs, in the layout its library path is relative to. All appears, or nothing."""
-    SHARED_STATE.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=SHARED_STATE, prefix="copying-") as scratch:
+    with tempfile.TemporaryDirectory(dir=shared_state(), prefix="copying-") as scratch:
         made = Path(scratch) / "made"
         for part in (INSTALLATION / "bin", INSTALLATION / "lib/postgresql", INSTALLATION / "share"):
             shutil.copytree(site / part, made / part)

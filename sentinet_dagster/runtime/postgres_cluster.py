@@ -25,7 +25,7 @@ import psutil
 import structlog
 
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
-from sentinet_dagster.runtime.postgres_binaries import SHARED_STATE, Account
+from sentinet_dagster.runtime.postgres_binaries import Account, shared_state
 
 SUPERUSER = "sentinet"
 
@@ -106,8 +106,10 @@ class PostgresCluster:
                 f"put it back, or move {self._directory} away to begin anew"
             ) from None
 
-    def create(self, binaries: Path, account: Account) -> None:
+    def create(self, binaries: Path, account: Account, *, sync: bool = True) -> None:
         """Make the data directory with `initdb`. An interrupted attempt leaves nothing to stumble over.
+
+        `sync` false: a power cut in the next seconds may ruin it.
 
         Raises:
             UserError: there is no place that the account can reach.
@@ -121,7 +123,7 @@ class PostgresCluster:
         once.unlink(missing_ok=True)
         _write_secret(once, self.password(), account)
         try:
-            made = account.run(_initdb(binaries, partial, once))
+            made = account.run(_initdb(binaries, partial, once) + ([] if sync else ["--no-sync"]))
         finally:
             once.unlink(missing_ok=True)
         if made.returncode != 0:
@@ -154,16 +156,13 @@ class PostgresCluster:
 
     def _make_outside(self) -> Path:
         # As long-lived as the home itself: what is below /tmp stays there.
-        parent = Path(tempfile.gettempdir())
-        if not self._directory.resolve().is_relative_to(parent.resolve()):
-            parent = SHARED_STATE
+        temporary = Path(tempfile.gettempdir()).resolve()
         try:
-            parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            parent = temporary if self._directory.resolve().is_relative_to(temporary) else shared_state()
             return Path(tempfile.mkdtemp(prefix="sentinet-postgres-", dir=parent))
         except OSError as error:
             raise UserError(
-                f"PostgreSQL's user cannot reach {self._directory}, "
-                f"and {parent} is not writable: {error.strerror}"
+                f"PostgreSQL's user cannot reach {self._directory}, and there is no place elsewhere: {error}"
             ) from error
 
     def _keep_password(self) -> None:
