@@ -53,8 +53,7 @@ def build_correlations(features: pl.DataFrame, start: datetime, end: datetime) -
         start, end: multiples of 5 s.
 
     Returns:
-        schema.CORRELATIONS, sorted by window_start. The arrays are parallel, pairs in the order (a, b), a <
-        b.
+        schema.CORRELATIONS, sorted by window_start. The arrays are parallel; a < b in every pair.
 
     Raises:
         ValueError: start or end is not a multiple of 5 s, or a column is missing.

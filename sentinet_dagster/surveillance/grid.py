@@ -96,7 +96,7 @@ class Grid:
         starts = self.start_us + (np.arange(self.columns - columns, self.columns) * WINDOW_US)
         frame = pl.DataFrame(
             {
-                "instrument_id": np.tile(self.instrument_ids, columns),
+                "instrument_id": np.tile(self.instrument_ids.astype(np.int16), columns),
                 "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
                     TIME
                 ),

@@ -55,8 +55,8 @@ _INPUTS: Final[Mapping[str, tuple[pl.Expr, float]]] = {
 }
 """What the forest sees: a function of the feature of that name, and the least spread it is measured in.
 
-Logarithms where the feature is a scale; the least spread so that an input that hardly ever moved does not make every
-small move strange.
+Logarithms where the feature is a scale; the least spread so that an input that hardly ever moved does not
+make every small move strange.
 """
 
 _FEATURES: Final = (
@@ -81,18 +81,18 @@ class NotEnoughData(ValueError):  # noqa: N818 - as in ingest_daemon.errors, the
 class ModelParameters(BaseModel, frozen=True, extra="forbid"):
     """How `isolation_forest` is fitted: the section `isolation_forest` of config/surveillance.yaml."""
 
-    trees: int = Field(200, ge=10, le=1_000)
-    sample: int = Field(256, ge=16, le=4_096)
+    trees: int = Field(default=200, ge=10, le=1_000)
+    sample: int = Field(default=256, ge=16, le=4_096)
     """Rows a tree is grown on."""
-    quantile: float = Field(0.999, gt=0.5, lt=1)
+    quantile: float = Field(default=0.999, gt=0.5, lt=1)
     """The share of the training data that lies below the threshold, before the margin."""
-    margin: float = Field(0.04, ge=0, lt=0.5)
+    margin: float = Field(default=0.05, ge=0, lt=0.5)
     """Added to that quantile: the calm of tomorrow strays a little further than that of the training data."""
-    background: float = Field(0.2, ge=0, le=1)
-    """Rows of uniform noise added to the training data, as a share of it. Cuts fall inside the range of what a forest
-    has seen, so by itself it cannot tell a spread eight times the usual from the widest usual one; the noise makes
-    the range wide."""
-    min_samples: int = Field(1_000, ge=100)
+    background: float = Field(default=0.2, ge=0, le=1)
+    """Rows of uniform noise added to the training data, as a share of it. Cuts fall inside the range of what
+    a forest has seen, so alone it cannot tell a spread eight times the usual from the widest usual one; the
+    noise makes the range wide."""
+    min_samples: int = Field(default=1_000, ge=100)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

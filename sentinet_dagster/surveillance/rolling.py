@@ -29,6 +29,7 @@ __all__ = [
     "Moments",
     "Runs",
     "carry_forward",
+    "lagged_medians",
     "lagged_moments",
     "lagged_range",
     "lagged_sums",
@@ -135,6 +136,22 @@ def lagged_moments(values: Floats, broken: Flags, length: int, columns: int) -> 
         squares += np.where(is_sample, np.square(_lag(values, lag, columns) - mean), 0.0)
     variance = np.divide(squares, samples - 1, out=np.full(shape, np.nan), where=samples > 1)
     return Moments(samples, mean, np.sqrt(variance))
+
+
+def lagged_medians(values: Floats, broken: Flags, length: int, min_samples: int, columns: int) -> Floats:
+    """Median of the samples that `lagged_moments` would take.
+
+    NaN with fewer than `min_samples` of them. Of an even number the lower of the middle two.
+    """
+    past = np.empty((values.shape[0], columns, length))
+    whole = ~_lag(broken, 0, columns)
+    for lag in range(1, length + 1):
+        whole = whole & ~_lag(broken, lag, columns)
+        past[:, :, lag - 1] = np.where(whole, _lag(values, lag, columns), np.nan)
+    past.sort(axis=2)  # NaN goes last
+    samples = length - np.isnan(past).sum(axis=2)
+    middle = np.take_along_axis(past, np.maximum(samples - 1, 0)[:, :, None] // 2, axis=2)[:, :, 0]
+    return np.where(samples >= min_samples, middle, np.nan)
 
 
 def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:

@@ -1,28 +1,139 @@
-"""config/surveillance.yaml as a value: thresholds by scope."""
+"""config/surveillance.yaml as a value: thresholds by scope, and what they come to for an instrument.
+
+What lives here: validation and inheritance. What never does: reading the file. Thresholds are inherited: a
+detector's own defaults, then the file's `default`, then the instrument's venue, then its kind, then the
+instrument itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any, Final, TypeVar
 
+import polars as pl
+from pydantic import BaseModel, Field, ValidationError
+
+from sentinet_dagster.surveillance.detectors import DETECTORS
+from sentinet_dagster.surveillance.detectors.base import Detector, limit
 from sentinet_dagster.surveillance.models import ModelParameters
 
-__all__ = ["SettingsError", "SurveillanceSettings", "load_settings"]
+__all__ = ["MAX_QUIET_WINDOWS", "SettingsError", "SurveillanceSettings", "load_settings"]
+
+MAX_QUIET_WINDOWS: Final = 60
+
+_Model = TypeVar("_Model", bound=BaseModel)
+_Overrides = dict[str, dict[str, Any]]  # detector → threshold → value
 
 
 class SettingsError(ValueError):
-    """A key of config/surveillance.yaml is wrong. The message names the key and the accepted form."""
+    """A key of config/surveillance.yaml is wrong. The message names key, value and accepted form."""
+
+
+class _Models(BaseModel, frozen=True, extra="forbid"):
+    isolation_forest: ModelParameters = ModelParameters()
+
+
+class _Scopes(BaseModel, frozen=True, extra="forbid"):
+    default: _Overrides = {}
+    venues: dict[str, _Overrides] = {}
+    kinds: dict[str, _Overrides] = {}
+    instruments: dict[str, _Overrides] = {}  # venue/symbol
+
+    def overrides(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        """(where in the file, detector, thresholds), for every entry."""
+        scopes = {"default": self.default}
+        for name in ("venues", "kinds", "instruments"):
+            scopes |= {f"{name}.{key}": value for key, value in getattr(self, name).items()}
+        for scope, detectors in scopes.items():
+            for detector, thresholds in detectors.items():
+                yield f"detectors.{scope}.{detector}", detector, thresholds
+
+
+class _File(BaseModel, frozen=True, extra="forbid"):
+    completeness_floor: float = Field(default=0.8, ge=0, le=1)
+    quiet_windows: int = Field(default=12, ge=1, le=MAX_QUIET_WINDOWS)
+    models: _Models = _Models()
+    detectors: _Scopes = _Scopes()
 
 
 @dataclass(frozen=True, slots=True)
 class SurveillanceSettings:
-    """Frozen; what every function here takes its thresholds from."""
+    """Frozen; what every function of this package takes its thresholds from."""
 
     completeness_floor: float
+    """Data less whole than this raises no alert, and breaks the past that scores are held against."""
+    quiet_windows: int
+    """An alert opens only if its detector was silent on the instrument for at least so many windows."""
     isolation_forest: ModelParameters
     config_hash: str
+    """sha256 of everything in the file, defaults included: two files that mean the same have the same."""
+    _scopes: _Scopes = field(repr=False)
+
+    def thresholds(self, detector: Detector, instruments: pl.DataFrame) -> pl.DataFrame:
+        """The thresholds in force, one row an instrument for which the detector is enabled.
+
+        Args:
+            instruments: schema.INSTRUMENTS.
+
+        Returns:
+            instrument_id, and a column `limit(name)` for each threshold but `enabled`.
+        """
+        names = [name for name in detector.thresholds.model_fields if name != "enabled"]
+        rows = []
+        for row in instruments.select("instrument_id", "venue", "symbol", "kind").iter_rows(named=True):
+            merged: dict[str, Any] = {}
+            for scope in (
+                self._scopes.default,
+                self._scopes.venues.get(row["venue"], {}),
+                self._scopes.kinds.get(row["kind"], {}),
+                self._scopes.instruments.get(f"{row['venue']}/{row['symbol']}", {}),
+            ):
+                merged |= scope.get(detector.name, {})
+            thresholds = detector.thresholds.model_validate(merged)
+            if thresholds.enabled:
+                rows.append((row["instrument_id"], *(float(getattr(thresholds, name)) for name in names)))
+        schema = {"instrument_id": pl.Int16, **dict.fromkeys(map(limit, names), pl.Float64)}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def load_settings(raw: Mapping[str, object]) -> SurveillanceSettings:
-    """Settings from the parsed YAML. Raises SettingsError."""
-    raise NotImplementedError
+    """Settings from the parsed YAML.
+
+    Raises:
+        SettingsError: an unknown key or detector, or a value that is not accepted.
+
+    >>> load_settings({"detectors": {"default": {"spoofing": {"imbalance": 2}}}})
+    Traceback (most recent call last):
+    ...
+    sentinet_dagster.surveillance.settings.SettingsError: detectors.default.spoofing.imbalance is 2: \
+Input should be less than 1
+    """
+    file = _validated(_File, raw, "")
+    for where, name, thresholds in file.detectors.overrides():
+        if name not in DETECTORS:
+            raise SettingsError(f"{where} is no detector; there are {', '.join(sorted(DETECTORS))}")
+        _validated(DETECTORS[name].thresholds, thresholds, where)
+    for key in file.detectors.instruments:
+        if key.count("/") != 1:
+            raise SettingsError(f"detectors.instruments.{key} is no instrument; the form is venue/symbol")
+    defaults = {name: detector.thresholds().model_dump() for name, detector in DETECTORS.items()}
+    meaning = json.dumps([file.model_dump(), defaults], sort_keys=True)
+    return SurveillanceSettings(
+        completeness_floor=file.completeness_floor,
+        quiet_windows=file.quiet_windows,
+        isolation_forest=file.models.isolation_forest,
+        config_hash=sha256(meaning.encode()).hexdigest(),
+        _scopes=file.detectors,
+    )
+
+
+def _validated(model: type[_Model], raw: object, where: str) -> _Model:
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(part for part in (where, *map(str, first["loc"])) if part) or "the file"
+        raise SettingsError(f"{key} is {first['input']!r}: {first['msg']}") from error
