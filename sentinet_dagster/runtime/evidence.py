@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-_MOST_ITEMS = 6
+_MOST_ITEMS = 5
 
 
-def evidence_line(evidence: Mapping[str, object]) -> str:
-    """`name value · name value …` of numbers, words and short lists; nested objects are left to the JSON.
+def evidence_line(evidence: Mapping[str, Any]) -> str:
+    """The numbers that fired, then how many ticks they stand on, and what is not whole about them.
 
-    >>> evidence_line({"price_z": 4.1234567, "price": 61204.1, "window": {"start": 1}, "reason": None})
-    'price z 4.123 · price 61,204.10'
+    Args:
+        evidence: as in `surveillance.alerts.evidence`: `numbers`, `ticks`, `completeness`, `downgraded`.
+
+    >>> evidence_line({"numbers": {"price_z": 4.12345, "price": 61204.1}, "ticks": {"trade": 41}})
+    'price z 4.123 · price 61,204.10 · ticks 41'
     """
     items = [
         f"{name.replace('_', ' ')} {text}"
-        for name, value in evidence.items()
+        for name, value in evidence.get("numbers", {}).items()
         if (text := _text(value)) is not None
     ]
-    return " · ".join(items[:_MOST_ITEMS])
+    shown = items[:_MOST_ITEMS]
+    if evidence.get("ticks"):
+        shown.append("ticks " + "/".join(str(count) for count in evidence["ticks"].values()))
+    if evidence.get("downgraded"):
+        shown.append(str(evidence["downgraded"]))
+    return " · ".join(shown)
 
 
 def _text(value: object) -> str | None:

@@ -55,11 +55,10 @@ class FeedState:
 
 @dataclass(frozen=True, slots=True)
 class AlertState:
-    """An alert in one line. `evidence` is its numbers, the telling ones first."""
+    """An alert in one line. `summary` begins with the instrument; `evidence` is its numbers."""
 
     raised_at: datetime
     detector: str
-    instrument: str
     severity: str
     summary: str
     evidence: str

@@ -82,8 +82,7 @@ def plain_line(snapshot: Snapshot) -> str:
 
 def alert_line(alert: AlertState) -> str:
     """An alert in one plain line."""
-    head = f"  ! {alert.raised_at:%H:%M:%S} {alert.severity} {alert.detector}"
-    return f"{head} {alert.instrument}: {alert.summary}"
+    return f"  ! {alert.raised_at:%H:%M:%S} {alert.severity} {alert.detector}: {alert.summary}"
 
 
 def _header(snapshot: Snapshot) -> RenderableType:
@@ -260,7 +259,6 @@ def _alerts_wide(alerts: Sequence[AlertState]) -> RenderableType:
     grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, justify="center")
     grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True)
     grid.add_column(no_wrap=True, ratio=3)
     grid.add_column(no_wrap=True, ratio=2)
     for alert in alerts:
@@ -268,7 +266,6 @@ def _alerts_wide(alerts: Sequence[AlertState]) -> RenderableType:
             Text(f"{alert.raised_at:%H:%M:%S}", "dim"),
             Text(f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
             Text(alert.detector.replace("_", " "), "bold"),
-            Text(alert.instrument),
             Text(alert.summary),
             Text(alert.evidence, "dim"),
         )
@@ -283,7 +280,7 @@ def _alerts_narrow(alerts: Sequence[AlertState]) -> RenderableType:
             (f"{alert.raised_at:%H:%M:%S} ", "dim"),
             (f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
             (f" {alert.detector.replace('_', ' ')} ", "bold"),
-            f"{alert.instrument}: {alert.summary}",
+            alert.summary,
             no_wrap=True,
             overflow="ellipsis",
         )

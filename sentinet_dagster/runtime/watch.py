@@ -175,7 +175,6 @@ def _alert(alert: Mapping[str, Any]) -> AlertState:
     return AlertState(
         raised_at=alert["raised_at"].astimezone(UTC),
         detector=alert["detector"],
-        instrument=alert["instrument"],
         severity=alert["severity"],
         summary=alert["summary"],
         evidence=evidence_line(alert["evidence"]),

@@ -9,6 +9,7 @@ import pytest
 
 from ingest_daemon.venues.simulated.episodes import EpisodeKind
 from sentinet_dagster.runtime.scorecard import EXPECTED, GRACE, Raised, Scripted, judge
+from sentinet_dagster.surveillance.detectors import DETECTORS
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
@@ -21,6 +22,7 @@ ALERT = Raised("decoupling", BITCOIN, START + 30 * SECOND, START + 34.5 * SECOND
 def test_every_kind_that_can_be_scripted_has_detectors() -> None:
     assert set(EXPECTED) == set(EpisodeKind)
     assert all(EXPECTED.values())
+    assert set().union(*EXPECTED.values()) <= set(DETECTORS)
 
 
 def test_an_alert_on_either_leg_finds_a_decoupling() -> None:

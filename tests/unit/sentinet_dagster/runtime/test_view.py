@@ -38,9 +38,7 @@ RUNNING = Snapshot(
     ),
     feeds=(FeedState("simulated", True, 1200.0, 0.1), FeedState("simulated_usdm", False, 0.0, 40.0, 3)),
     alerts=(
-        AlertState(
-            NOW, "spoofing", "SOL-USDT", "critical", "the book leans 0.81 to the bid", "imbalance 0.81"
-        ),
+        AlertState(NOW, "spoofing", "critical", "SOL-USDT: the book leans 0.81 to the bid", "imbalance 0.81"),
     ),
     episodes=(
         Episode("volatility_spike", "ETH-USDT", -40.0, "found", "volatility_spike", 6.1),
@@ -104,5 +102,5 @@ def test_plain_lines_carry_the_same_figures() -> None:
     assert "runs 12 ok 0 failed" in line
     assert line.endswith("episodes 1/3")
     assert alert_line(RUNNING.alerts[0]) == (
-        "  ! 12:00:00 critical spoofing SOL-USDT: the book leans 0.81 to the bid"
+        "  ! 12:00:00 critical spoofing: SOL-USDT: the book leans 0.81 to the bid"
     )
