@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,9 +196,7 @@ class ModelStore(ConfigurableResource[Any]):
                 samples=fitted.samples,
                 artefact=artefact,
                 artefact_sha256=digest,
-                library_versions=json.dumps(
-                    {name: version(name) for name in ("scikit-learn", "numpy", "skops")}
-                ),
+                library_versions=json.dumps(dict(fitted.library_versions)),
             )
         return (stored[0]["model_id"] if stored else None), first
 

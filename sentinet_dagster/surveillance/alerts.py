@@ -58,8 +58,8 @@ def build_alerts(
     """The alerts that open in [start, end), by every detector on every instrument it is enabled for.
 
     Args:
-        windows, features, correlations, scores: the schemas of these names, over [start - ALERT_LOOKBACK, end)
-            as far as there are rows.
+        windows, features, correlations, scores: the schemas of these names, over
+            [start - ALERT_LOOKBACK, end) as far as there are rows.
         instruments: schema.INSTRUMENTS.
         start, end: multiples of 5 s.
         code_hash: of the sources of this package; computed outside, since nothing here reads files.

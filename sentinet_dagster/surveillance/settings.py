@@ -25,6 +25,7 @@ __all__ = ["MAX_QUIET_WINDOWS", "SettingsError", "SurveillanceSettings", "load_s
 MAX_QUIET_WINDOWS: Final = 60
 
 _Model = TypeVar("_Model", bound=BaseModel)
+_NOT_A_MAPPING: Final = ("model_type", "dict_type")
 _Overrides = dict[str, dict[str, Any]]  # detector → threshold → value
 
 
@@ -135,5 +136,18 @@ def _validated(model: type[_Model], raw: object, where: str) -> _Model:
         return model.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(part for part in (where, *map(str, first["loc"])) if part) or "the file"
-        raise SettingsError(f"{key} is {first['input']!r}: {first['msg']}") from error
+        key = ".".join(part for part in (where, *map(str, first["loc"])) if part)
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(_fields_at(model, first["loc"][:-1]))
+            raise SettingsError(f"{key} is no key; there are {known}") from error
+        accepted = "a mapping of keys" if first["type"] in _NOT_A_MAPPING else first["msg"]
+        raise SettingsError(f"{key or 'the file'} is {first['input']!r}: {accepted}") from error
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys of the model at `path` below `model`."""
+    for part in path:
+        inner = model.model_fields[str(part)].annotation
+        assert isinstance(inner, type) and issubclass(inner, BaseModel)
+        model = inner
+    return list(model.model_fields)
