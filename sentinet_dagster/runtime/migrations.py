@@ -19,11 +19,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
+import psycopg
 import structlog
 from alembic.runtime.migration import MigrationContext, RevisionStep
 from alembic.script import Script
 from alembic.script.revision import RevisionMap
-from psycopg import Connection as Psycopg
 from sqlalchemy import Connection, text
 
 from sentinet_dagster.runtime.errors import UserError
@@ -160,8 +160,12 @@ def _scripts(connection: Connection, migrations: Sequence[Migration]) -> list[Sc
 def _run(connection: Connection, migration: Migration) -> None:
     # Straight to the driver and without parameters: the server gets the file as it is, whatever it contains,
     # instead of a client's idea of where statements end.
-    driver = cast("Psycopg[Any]", connection.connection.driver_connection)
-    driver.execute(migration.statements.encode())
+    driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+    try:
+        driver.execute(migration.statements.encode())
+    except psycopg.Error as error:
+        error.add_note(f"in migration {migration.version}_{migration.name}")
+        raise
     connection.execute(
         text("insert into ops.migrations (version, name, sha256) values (:version, :name, :sha256)"),
         {"version": migration.version, "name": migration.name, "sha256": migration.sha256},

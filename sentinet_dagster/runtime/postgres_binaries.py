@@ -114,14 +114,12 @@ def programs(account: Account) -> Path:
                 f"PostgreSQL's user cannot reach {site}, and a copy in {copy} fails: {error.strerror}"
             ) from error
         if not _runs(copy / INSTALLATION / "bin", account):
-            raise UserError(
-                f"PostgreSQL's user cannot reach {site}, and cannot run the copy in {copy} either"
-            )
+            raise UserError(f"PostgreSQL's user can run it neither in {site} nor, copied, in {copy}")
     return copy / INSTALLATION / "bin"
 
 
 def shared_state() -> Path:
-    """The machine's folder for what lies outside of every home, made if need be, open to all whatever our umask."""
+    """The machine's folder for what lies outside of every home, open to all whatever our umask."""
     if not SHARED_STATE.is_dir():
         SHARED_STATE.mkdir(parents=True, exist_ok=True)
         SHARED_STATE.chmod(0o755)

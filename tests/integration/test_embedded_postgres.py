@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,6 +33,15 @@ def place(tmp_path: Path) -> Iterator[Path]:
     """Where a test's server lives; nothing of it is left afterwards."""
     yield tmp_path / "postgres"
     EmbeddedPostgres(tmp_path / "postgres", tmp_path / "postgres.log").destroy()
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """The same where everybody may enter: pytest's own folders are closed to all but us."""
+    with tempfile.TemporaryDirectory(prefix="sentinet-test-") as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "postgres"
+        embedded(Path(folder) / "postgres").destroy()
 
 
 def embedded(place: Path, port: int | None = None, preferred_port: int | None = None) -> EmbeddedPostgres:
@@ -234,19 +244,15 @@ def test_a_stale_pid_file_of_a_dead_process_is_ignored(place: Path) -> None:
         postgres.stop()
 
 
-def test_an_interrupted_first_start_is_begun_anew(place: Path) -> None:
-    partial = place / "cluster" / "data.partial"
+def test_an_interrupted_first_start_is_begun_anew(open_place: Path) -> None:
+    partial = open_place / "cluster" / "data.partial"
     partial.mkdir(parents=True)
     (partial / "PG_VERSION").write_text("18\n")
-    (place / "cluster" / "password.once").write_text("old")
+    (open_place / "cluster" / "password.once").write_text("old")
     if os.geteuid() == 0:
         nobody = pwd.getpwnam("nobody")
-        os.chown(place / "cluster", nobody.pw_uid, nobody.pw_gid)
-    # Below pytest's own 0700 folder root cannot use that place, and must not lose what is in it.
-    if os.geteuid() == 0:
-        for parent in (place.parent, *place.parent.parents[:2]):
-            parent.chmod(0o755)
-    write(embedded(place).start())
+        os.chown(open_place / "cluster", nobody.pw_uid, nobody.pw_gid)
+    write(embedded(open_place).start())
 
 
 def test_a_port_the_user_set_is_used_or_refused(place: Path) -> None:
@@ -336,12 +342,10 @@ def test_below_a_folder_nobody_may_enter_the_data_lies_outside(tmp_path: Path) -
 
 
 @as_root
-def test_a_home_everybody_may_enter_keeps_the_data(place: Path) -> None:
-    for parent in (place.parent, *place.parent.parents[:2]):
-        parent.chmod(0o755)
-    embedded(place).start()
-    assert not (place / "cluster").is_symlink()
-    assert (place / "cluster" / "data").stat().st_uid == pwd.getpwnam("nobody").pw_uid
+def test_a_home_everybody_may_enter_keeps_the_data(open_place: Path) -> None:
+    embedded(open_place).start()
+    assert not (open_place / "cluster").is_symlink()
+    assert (open_place / "cluster" / "data").stat().st_uid == pwd.getpwnam("nobody").pw_uid
 
 
 @as_root
@@ -355,42 +359,38 @@ def test_lost_data_outside_is_told_rather_than_made_anew(tmp_path: Path) -> None
 
 @as_root
 def test_programs_nobody_may_reach_are_copied(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkout below /root: the wheel is out of the account's sight."""
     hidden = tmp_path / "hidden"
     hidden.mkdir(mode=0o700)
     (hidden / "site").symlink_to(postgres_binaries._site_packages())
-    shared = tmp_path / "shared"
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
+    shared = open_place.parent / "shared"
     monkeypatch.setattr(postgres_binaries, "SHARED_STATE", shared)
     monkeypatch.setattr(postgres_binaries, "_site_packages", lambda: hidden / "site")
     old = os.umask(0o077)
     try:
-        server = embedded(place).start()
+        server = embedded(open_place).start()
         assert Path(psutil.Process(server.pid).exe()).is_relative_to(shared)
         (copy,) = shared.iterdir()
         made = copy.stat().st_ino
-        embedded(place).stop()
-        embedded(place).start()
+        embedded(open_place).stop()
+        embedded(open_place).start()
         assert copy.stat().st_ino == made  # once is enough
     finally:
         os.umask(old)
 
 
 @as_root
-def test_root_runs_the_server_of_a_user_as_that_user(place: Path) -> None:
+def test_root_runs_the_server_of_a_user_as_that_user(open_place: Path) -> None:
     """`sudo sentinet up` in a home that a user made."""
-    for parent in (place.parent, *place.parent.parents[:2]):
-        parent.chmod(0o755)
-    embedded(place).start()
-    embedded(place).stop()
-    data = (place / "cluster").resolve() / "data"
+    embedded(open_place).start()
+    embedded(open_place).stop()
+    data = (open_place / "cluster").resolve() / "data"
     daemon = pwd.getpwnam("daemon")
     for path in (data.parent, data, *data.rglob("*")):
         os.lchown(path, daemon.pw_uid, daemon.pw_gid)
-    server = embedded(place).start()
+    server = embedded(open_place).start()
     assert psutil.Process(server.pid).username() == "daemon"
 
 
