@@ -7,6 +7,7 @@ Nothing here logs, retries or decides; `daemon.py` reads the class and acts.
     ├── ParseError             quarantine: one frame is not what its venue documents
     ├── VenueRefused           report: the venue answered a request with an error (login, channel, symbol)
     ├── FeedLost               retry for ever: the socket is gone, or was silent too long
+    ├── RecordingError         stop the replay: a file is not a recording, or of nothing we know
     └── StoreError
         ├── StoreUnavailable   retry for ever: the database cannot be reached
         └── StoreRejected      stop: the database refuses what we write (schema, rights)
@@ -33,6 +34,10 @@ class VenueRefused(IngestError):
 
 class FeedLost(IngestError):
     """The socket is gone or was silent for too long. The feed reconnects for ever; the hole becomes a `FeedGap`."""
+
+
+class RecordingError(IngestError):
+    """A file cannot be replayed. The message names it, and the line where there is one."""
 
 
 class StoreError(IngestError):

@@ -3,8 +3,8 @@
 What lives here: the numbers, their names, and a small HTTP server. What never does: deciding by them.
 
 Counts of feeds are plain integers that the feeds keep; they are read when somebody asks, so a frame costs
-nothing more. /healthz answers 200 while the database takes what we write and every feed's state is known: live,
-or lost and being connected to again. Else, and before a connection was tried, it answers 503.
+nothing more. /healthz answers 200 while the database takes what we write and every feed's state is known:
+live, or lost and being connected to again. Else, and before a connection was tried, it answers 503.
 """
 
 from __future__ import annotations

@@ -116,5 +116,8 @@ class VenueProtocol(Protocol):
             ConfigError: an unknown channel; the message names it and those accepted.
         """
 
+    def symbol_of(self, stream: str) -> str:
+        """The venue symbol in the name of a stream (`BTCUSDT` in `btcusdt@trade`); "" where there is none."""
+
     def recognises(self, frame: bytes) -> bool:
         """Whether a recorded frame is this venue's, for `sentinet replay` without `--venue`."""

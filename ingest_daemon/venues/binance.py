@@ -87,6 +87,11 @@ class BinanceMarket(msgspec.Struct, frozen=True):
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return BinanceSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
 
+    def symbol_of(self, stream: str) -> str:
+        """What stands before the @; the streams of the whole market (`!ticker@arr`) name no symbol."""
+        symbol, at, _ = stream.partition("@")
+        return symbol.upper() if at and not symbol.startswith("!") else ""
+
     def recognises(self, frame: bytes) -> bool:
         """Whether a recorded frame is of this market; no market owns an acknowledgement."""
         return _kind_of(frame) == self.kind
