@@ -212,7 +212,7 @@ class _Pace:
         self._sleep = sleep
         self._begun: tuple[float, int] | None = None
 
-    def wait(self, received_at: int, before_sleeping: Callable[[], None]) -> None:
+    def wait(self, received_at: int, before_sleeping: Callable[[float], None]) -> None:
         """Return when it is time for a frame. What would wait with us is handed on first."""
         if self._speed is None:
             return
@@ -220,8 +220,9 @@ class _Pace:
             self._begun = self._clock(), received_at
         started, first = self._begun
         due = started + (received_at - first) / 1e6 / self._speed
-        if due - self._clock() >= _SHORTEST_SLEEP_S:
-            before_sleeping()
+        delay_s = due - self._clock()
+        if delay_s >= _SHORTEST_SLEEP_S:
+            before_sleeping(delay_s)
             self._sleep(max(0.0, due - self._clock()))
 
 
@@ -262,10 +263,11 @@ class _Account:
         if gaps:
             self._pass_on(source, self._report(source, ""), gaps)
 
-    def write_due(self) -> None:
-        """Write the batches that are old enough."""
+    def write_due(self, within_s: float) -> None:
+        """Write the batches that are old enough, or will be in so many seconds."""
+        then = self._now() + int(within_s * 1e6)
         for batcher in self._batchers.values():
-            batch = batcher.take_due(self._now())
+            batch = batcher.take_due(then)
             if batch is not None:
                 self._write(batch)
 

@@ -1,0 +1,220 @@
+"""Replay without a database: recordings read, merged, paced, and every frame accounted for."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_daemon.batcher import Batch, Limits
+from ingest_daemon.errors import ConfigError, RecordingError
+from ingest_daemon.replay import ReplayReport, StreamReport, read_recording, replay_files
+
+START_NS = 1_723_161_254_000_000_000
+VENUES = {"binance_spot": "here", "binance_usdm": "there"}
+
+
+@dataclass
+class Written:
+    repeated: Mapping[str, Sequence[int]]
+
+
+@dataclass
+class Memory:
+    """A sink that keeps trades by their id, as the database does by its unique key."""
+
+    symbols: Sequence[str] = ("BTCUSDT", "ETHUSDT")
+    batches: list[Batch] = field(default_factory=list)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, int]]:
+        return {venue: {symbol: at for at, symbol in enumerate(self.symbols)} for venue in venues}
+
+    def write(self, batch: Batch) -> Written:
+        self.batches.append(batch)
+        repeated = []
+        for position, trade in enumerate(batch.trades):
+            key = (trade.instrument_id, trade.trade_id)
+            if key in self.seen:
+                repeated.append(position)
+            self.seen.add(key)
+        return Written({"trades": repeated})
+
+    @property
+    def trades(self) -> list[tuple[int, int]]:
+        return [(each.instrument_id, each.trade_id) for batch in self.batches for each in batch.trades]
+
+
+def trade(trade_id: int, symbol: str = "BTCUSDT", price: str = "61837.63") -> str:
+    return (
+        f'{{"stream":"{symbol.lower()}@trade","data":{{"e":"trade","E":1723161255343,"s":"{symbol}",'
+        f'"t":{trade_id},"p":"{price}","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
+    )
+
+
+def record(path: Path, frames: Iterable[tuple[float, str]]) -> Path:
+    """A recording; times in seconds after START_NS."""
+    lines = "".join(f"{START_NS + int(second * 1e9)} {frame}\n" for second, frame in frames)
+    path.write_bytes(gzip.compress(lines.encode()) if path.suffix == ".gz" else lines.encode())
+    return path
+
+
+def totals(report: ReplayReport) -> dict[str, tuple[int, ...]]:
+    return {name: msgspec.structs.astuple(stream) for name, stream in report.streams.items()}
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.txt"])
+def test_a_recording_is_read_line_by_line(tmp_path: Path, name: str) -> None:
+    path = record(tmp_path / name, [(0, "{}"), (0.0000019, '{"a b": 1}')])
+
+    assert list(read_recording(path)) == [
+        (b"{}", START_NS // 1_000),
+        (b'{"a b": 1}', START_NS // 1_000 + 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"1 {}\nnonsense\n", "line 2: not `<ns since 1970 UTC> <frame>`"),
+        (b"1 {}\n\n2 {}\n", "line 2: not"),
+        (b"-5 {}\n", "line 1: not"),
+        (b"1\n", "line 1: not"),
+    ],
+)
+def test_a_line_without_the_form_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+
+    with pytest.raises(RecordingError) as caught:
+        list(read_recording(path))
+
+    assert str(caught.value).startswith(f"{path}, {message}")
+
+
+def test_a_torn_archive_is_named_with_the_line_it_is_whole_to(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.gz", [(second, trade(second)) for second in range(1_000)])
+    path.write_bytes(path.read_bytes()[:-20])
+
+    with pytest.raises(RecordingError, match=r"a\.gz, after line \d+: Compressed file ended"):
+        list(read_recording(path))
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"a\.gz, after line 0: No such file"):
+        list(read_recording(tmp_path / "a.gz"))
+
+
+def test_recordings_are_merged_by_receive_time_and_then_by_file(tmp_path: Path) -> None:
+    sink = Memory()
+    first = record(tmp_path / "a", [(1, trade(1)), (3, trade(3)), (3, trade(4))])
+    second = record(tmp_path / "b.gz", [(2, trade(7, "ETHUSDT")), (3, trade(8, "ETHUSDT"))])
+
+    report = replay_files([first, second], sink, VENUES)
+
+    assert sink.trades == [(0, 1), (1, 7), (0, 3), (0, 4), (1, 8)]
+    assert (report.first_received_at, report.last_received_at) == (
+        START_NS // 1_000 + 1_000_000,
+        START_NS // 1_000 + 3_000_000,
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(0, 6))), st.integers(1, 5))
+def test_every_frame_is_a_row_or_a_duplicate_of_its_own_stream(
+    tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[str, int]], rows: int
+) -> None:
+    path = record(
+        tmp_path_factory.mktemp("recording") / "a",
+        [(0, trade(99)), *((at, trade(number, symbol)) for at, (symbol, number) in enumerate(sent))],
+    )
+    sent = [("BTCUSDT", 99), *sent]
+
+    report = replay_files([path], Memory(), VENUES, limits=Limits(rows=rows))
+
+    for symbol in {symbol for symbol, _ in sent}:
+        numbers = [number for each, number in sent if each == symbol]
+        assert report.streams[f"here/{symbol.lower()}@trade"] == StreamReport(
+            frames=len(numbers), rows=len(set(numbers)), duplicates=len(numbers) - len(set(numbers))
+        )
+    assert sum(stream.frames for stream in report.streams.values()) == len(sent)
+
+
+def test_a_frame_that_cannot_be_parsed_is_refused_and_kept(tmp_path: Path) -> None:
+    sink = Memory()
+    broken = trade(2, price="-1")
+    path = record(
+        tmp_path / "a", [(0, trade(1)), (1, broken), (2, "not JSON"), (3, '{"result":null,"id":1}')]
+    )
+
+    report = replay_files([path], sink, VENUES)
+
+    assert totals(report) == {"here/btcusdt@trade": (2, 1, 0, 0, 1), "here/other": (2, 0, 0, 0, 1)}
+    (batch,) = sink.batches
+    assert [(each.channel, each.frame) for each in batch.rejected_frames] == [
+        ("btcusdt@trade", broken.encode()),
+        (None, b"not JSON"),
+    ]
+
+
+def test_it_is_paced_by_receive_time(tmp_path: Path) -> None:
+    now, slept = [100.0], []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        now[0] += seconds
+
+    path = record(tmp_path / "a", [(0, trade(1)), (4, trade(2)), (4.0001, trade(3)), (10, trade(4))])
+    sink = Memory()
+
+    replay_files([path], sink, VENUES, speed=2.0, clock=lambda: now[0], sleep=sleep)
+
+    assert slept == pytest.approx([2.0, 3.0])
+    assert sum(slept) == pytest.approx(5.0)
+
+
+def test_what_becomes_too_old_while_sleeping_is_written_before(tmp_path: Path) -> None:
+    now = [0.0]
+    sink = Memory()
+    written_before: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        written_before.append(len(sink.trades))
+        now[0] += seconds
+
+    path = record(tmp_path / "a", [(at, trade(number)) for number, at in enumerate([0, 1, 1.1, 2, 2.2])])
+    replay_files(
+        [path], sink, VENUES, speed=1.0, limits=Limits(age_us=500_000), clock=lambda: now[0], sleep=sleep
+    )
+
+    assert written_before == [1, 1, 3, 3]
+    assert len(sink.trades) == 5
+
+
+def test_an_instrument_that_is_not_watched_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    sink = Memory(symbols=["BTCUSDT"])
+    path = record(tmp_path / "a", [(0, trade(1)), (1, trade(2, "ETHUSDT"))])
+
+    with pytest.raises(ConfigError, match=r"ETHUSDT of here is not watched; add .* to instruments\.yaml"):
+        replay_files([path], sink, VENUES)
+
+    assert sink.batches == []
+
+
+def test_a_protocol_that_no_venue_speaks_is_named(tmp_path: Path) -> None:
+    path = record(tmp_path / "a", [(0, trade(1))])
+
+    with pytest.raises(ConfigError, match="recorded from binance_spot, but no venue"):
+        replay_files([path], Memory(), {"binance_usdm": "there"})
+
+
+def test_frames_that_nobody_recognises_are_told_of(tmp_path: Path) -> None:
+    path = record(tmp_path / "a", [(0, '{"channel":"trades"}')])
+
+    with pytest.raises(RecordingError, match=r"no frame of a protocol known \(binance_spot, binance_usdm\)"):
+        replay_files([path], Memory(), VENUES)
