@@ -85,20 +85,27 @@ def config_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(named).expanduser().absolute() if named else CONFIG
 
 
+def config_directories(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
+    """Where it says what is watched: in a demo's home, the simulated market's too."""
+    home = Home.from_environment(environ)
+    simulated = home.path / "config"
+    given = environ.get("SENTINET_DATABASE_URL", "").strip()
+    if not given and home.kind == "demo" and simulated.is_dir():
+        return simulated, config_directory(environ)
+    return (config_directory(environ),)
+
+
 def configured_instruments(environ: Mapping[str, str] = os.environ) -> tuple[Instrument, ...]:
-    """What is watched. In a demo's home these are the simulated market's instruments and the configured ones.
+    """What is watched.
 
     Raises:
         UserError: names the file, the entry, the key and the accepted form.
     """
     from sentinet_dagster.runtime.instruments import read_instruments
 
-    configured = read_instruments(config_directory(environ))
-    home = Home.from_environment(environ)
-    simulated = home.path / "config"
-    if environ.get("SENTINET_DATABASE_URL", "").strip() or home.kind != "demo" or not simulated.is_dir():
-        return configured
-    return read_instruments(simulated) + configured
+    return tuple(
+        instrument for directory in config_directories(environ) for instrument in read_instruments(directory)
+    )
 
 
 @contextmanager
