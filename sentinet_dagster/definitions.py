@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from dagster import Definitions, EnvVar
 
 from sentinet_dagster.assets.market import MARKET_ASSETS
@@ -11,13 +9,11 @@ from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.automation import JOBS, SCHEDULES
 from sentinet_dagster.checks import CHECKS
-from sentinet_dagster.resources import ModelStore, SurveillanceConfig, Timescale
+from sentinet_dagster.resources import SurveillanceConfig, Timescale
 from sentinet_dagster.sensors import SENSORS
 from sentinet_dagster.settings import SETTINGS
 
 __all__ = ["defs"]
-
-_timescale: Final = Timescale(url=EnvVar("SENTINET_DATABASE_URL"))
 
 defs = Definitions(
     assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS],
@@ -26,8 +22,7 @@ defs = Definitions(
     schedules=SCHEDULES,
     sensors=SENSORS,
     resources={
-        "timescale": _timescale,
-        "model_store": ModelStore(timescale=_timescale),
+        "timescale": Timescale(url=EnvVar("SENTINET_DATABASE_URL")),
         "surveillance_config": SurveillanceConfig(directory=str(SETTINGS.config_dir)),
     },
 )

@@ -271,9 +271,10 @@ where
 order by effective_from;
 
 -- name: model_need
--- Whether a first model is wanted: whether one is stored, and the span of what it could learn from. One row.
+-- Whether a first model is wanted: whether one is stored, and what there is to learn from. One row.
 select
     exists(select 1 from model.models where model = %(model)s::text) as is_stored,
+    count(*) filter (where warm_up is null) as samples,
     min(window_start) as first_window,
     max(window_start) as last_window
 from surveillance.features;

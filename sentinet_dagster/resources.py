@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import psycopg
 import yaml
-from dagster import ConfigurableResource, InitResourceContext, ResourceDependency
+from dagster import ConfigurableResource, InitResourceContext
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 from pydantic import PrivateAttr
@@ -146,10 +146,11 @@ class SurveillanceConfig(ConfigurableResource[Any]):
         return load_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
-class ModelStore(ConfigurableResource[Any]):
-    """`model.models`: what was learnt, and from which window on it judges."""
+class ModelStore:
+    """`model.models`: what was learnt, and from which window on it judges. Uses the run's own connection."""
 
-    timescale: ResourceDependency[Timescale]
+    def __init__(self, timescale: Timescale) -> None:
+        self.timescale = timescale
 
     @contextmanager
     def unchanged(self) -> Iterator[None]:
@@ -191,7 +192,7 @@ class ModelStore(ConfigurableResource[Any]):
                 trained_through=trained_through,
                 effective_from=first,
                 feature_names=list(fitted.feature_names),
-                parameters=json.dumps(fitted.parameters),
+                parameters=json.dumps(dict(fitted.parameters)),
                 threshold=fitted.threshold,
                 samples=fitted.samples,
                 artefact=artefact,

@@ -25,7 +25,6 @@ from dagster import (
 )
 from psycopg.rows import DictRow
 
-from sentinet_dagster.assets.models import ISOLATION_FOREST
 from sentinet_dagster.automation import judge_windows, retrain_models_daily
 from sentinet_dagster.partitions import (
     RANGE_END_TAG,
@@ -36,7 +35,8 @@ from sentinet_dagster.partitions import (
     partition_key,
 )
 from sentinet_dagster.planning import News, Outcome, Request, decode_state, encode_state, plan
-from sentinet_dagster.resources import Timescale
+from sentinet_dagster.resources import SurveillanceConfig, Timescale
+from sentinet_dagster.surveillance.models import ISOLATION_FOREST
 
 __all__ = ["SENSORS", "on_missing_model", "on_new_batches"]
 
@@ -78,9 +78,11 @@ def on_new_batches(context: SensorEvaluationContext, timescale: Timescale) -> Se
     default_status=DefaultSensorStatus.RUNNING,
     description="No model is stored and there is enough to learn from → train without waiting for the night.",
 )
-def on_missing_model(context: SensorEvaluationContext, timescale: Timescale) -> RunRequest | SkipReason:
-    """Each attempt waits for twice as many features as the one before, so that a failing one is not repeated
-    at once."""
+def on_missing_model(
+    context: SensorEvaluationContext, timescale: Timescale, surveillance_config: SurveillanceConfig
+) -> RunRequest | SkipReason:
+    """Each attempt wants twice as much to learn from as the one before: one that fails is not repeated at
+    once."""
     try:
         (need,) = timescale.fetch("model_need", model=ISOLATION_FOREST)
     except psycopg.OperationalError as error:
@@ -88,9 +90,10 @@ def on_missing_model(context: SensorEvaluationContext, timescale: Timescale) -> 
     if need["is_stored"]:
         return SkipReason("A model is stored.")
     attempts = int(context.cursor or 0)
-    span = need["last_window"] - need["first_window"] if need["first_window"] else timedelta()
-    if span < LEAST_TO_LEARN_FROM * 2**attempts:
-        return SkipReason(f"{span} of features, {LEAST_TO_LEARN_FROM * 2**attempts} are wanted.")
+    samples = surveillance_config.load().isolation_forest.min_samples * 2**attempts
+    span = LEAST_TO_LEARN_FROM * 2**attempts
+    if need["samples"] < samples or need["last_window"] - need["first_window"] < span:
+        return SkipReason(f"{need['samples']} windows are warm; {samples} over {span} are wanted.")
     context.update_cursor(str(attempts + 1))
     return RunRequest(run_key=f"first-{ISOLATION_FOREST}-{need['last_window'].isoformat()}")
 

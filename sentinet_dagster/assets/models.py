@@ -11,11 +11,10 @@ from dagster import AssetDep, AssetExecutionContext, AssetKey, Failure, Material
 
 from sentinet_dagster.resources import ModelStore, SurveillanceConfig, Timescale, surveillance_code_hash
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.models import NotEnoughDataError, fit
+from sentinet_dagster.surveillance.models import ISOLATION_FOREST, NotEnoughData, fit
 
-__all__ = ["ISOLATION_FOREST", "MODEL_ASSETS"]
+__all__ = ["MODEL_ASSETS"]
 
-ISOLATION_FOREST: Final = "isolation_forest"
 _MEMORY: Final = timedelta(days=1)  # a day of every instrument: quarter of a million windows for 16 of them
 _SEED: Final = 20240808  # the same features make the same model
 
@@ -33,7 +32,6 @@ def isolation_forest(
     context: AssetExecutionContext,
     timescale: Timescale,
     surveillance_config: SurveillanceConfig,
-    model_store: ModelStore,
 ) -> MaterializeResult[None]:
     """Features → model."""
     began = time.perf_counter()
@@ -45,9 +43,9 @@ def isolation_forest(
     features = timescale.read(schema.FEATURES, "features", start=trained_from, end=trained_through)
     try:
         fitted = fit(features, surveillance_config.load().isolation_forest, _SEED)
-    except NotEnoughDataError as error:
+    except NotEnoughData as error:
         raise Failure(str(error), allow_retries=False) from error
-    model_id, first = model_store.register(fitted, trained_from, trained_through)
+    model_id, first = ModelStore(timescale).register(fitted, trained_from, trained_through)
     if model_id is None:
         context.log.warning(
             "A model that judges from the same window on is stored already; this one is not kept."

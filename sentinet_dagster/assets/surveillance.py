@@ -47,14 +47,13 @@ from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.alerts import ALERT_LOOKBACK, build_alerts
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
-from sentinet_dagster.surveillance.models import build_scores
+from sentinet_dagster.surveillance.models import ISOLATION_FOREST, build_scores
 from sentinet_dagster.surveillance.windows import build_windows
 
 __all__ = ["SURVEILLANCE_ASSETS"]
 
 _CODE_HASH: Final = surveillance_code_hash()
 _READ_AT_ONCE: Final = timedelta(minutes=10)  # bounds the memory of a whole hour: millions of facts
-_MODEL: Final = "isolation_forest"
 _Facts = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
 
 # Up to a day of hours in one run, judged one after the other: a run's start is paid once.
@@ -149,14 +148,14 @@ def scores(
     context: AssetExecutionContext,
     timescale: Timescale,
     surveillance_config: SurveillanceConfig,
-    model_store: ModelStore,
 ) -> MaterializeResult[None]:
     """Features → scores. Models are not among the dependencies: a new one judges later windows only."""
     settings = surveillance_config.load()
+    model_store = ModelStore(timescale)
 
     def judge(start: datetime, end: datetime) -> pl.DataFrame:
         seen = timescale.read(schema.FEATURES, "features", start=start, end=end)
-        models = model_store.in_force(_MODEL, start, end)
+        models = model_store.in_force(ISOLATION_FOREST, start, end)
         return build_scores(seen, start, end, models, settings.completeness_floor)
 
     with model_store.unchanged():

@@ -1,0 +1,120 @@
+"""Dagster around a test's database: a real instance in memory, the real sensor, runs in this process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import psycopg
+from dagster import DagsterInstance, ExecuteInProcessResult, RunRequest, build_sensor_context
+from psycopg.rows import dict_row
+
+from sentinet_dagster.definitions import defs
+from sentinet_dagster.planning import Failure, decode_state, encode_state
+from sentinet_dagster.resources import Timescale
+from sentinet_dagster.sensors import RUN_KEY_TAG, on_new_batches
+
+RELATIONS: Mapping[str, str] = {
+    "windows": "window_start, instrument_id",
+    "features": "window_start, instrument_id",
+    "correlations": "window_start",
+    "scores": "window_start, instrument_id, model",
+}
+
+
+@dataclass
+class Desk:
+    """One database under judgement: its sensor's cursor, its runs."""
+
+    url: str
+    instance: DagsterInstance
+    cursor: str | None = None
+
+    def tick(self) -> list[RunRequest]:
+        """Evaluate `on_new_batches` once; the requests it makes. Nothing is run."""
+        with build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursor,
+            definitions=defs,
+            resources={"timescale": Timescale(url=self.url)},
+        ) as context:
+            result = on_new_batches.evaluate_tick(context)
+        self.cursor = result.cursor
+        return list(result.run_requests or [])
+
+    def run(self, request: RunRequest) -> ExecuteInProcessResult:
+        """What the daemon would launch."""
+        assert request.partition_key is not None
+        return self.judge(request.partition_key, {**request.tags, RUN_KEY_TAG: request.run_key or ""})
+
+    def judge(self, partition_key: str, tags: Mapping[str, str] | None = None) -> ExecuteInProcessResult:
+        """A run of judge_windows of one hour; without tags, of all its closed windows."""
+        return self.execute("judge_windows", partition_key=partition_key, tags=dict(tags or {}))
+
+    def execute(self, job: str, **options: Any) -> ExecuteInProcessResult:
+        with _environment(SENTINET_DATABASE_URL=self.url):
+            return defs.resolve_job_def(job).execute_in_process(
+                instance=self.instance, raise_on_error=False, **options
+            )
+
+    def catch_up(self) -> list[ExecuteInProcessResult]:
+        """Tick and run until nothing is requested."""
+        results: list[ExecuteInProcessResult] = []
+        while requests := self.tick():
+            results += [self.run(request) for request in requests]
+        return results
+
+    def end_pauses(self) -> None:
+        """Let the pauses after failures be over, instead of sleeping through them."""
+        state = decode_state(self.cursor)
+        due = {hour: Failure(failure.attempts, 0) for hour, failure in state.failures.items()}
+        self.cursor = encode_state(msgspec.structs.replace(state, failures=due))
+
+    def fetch(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
+        with psycopg.connect(self.url, row_factory=dict_row, autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)  # type: ignore[arg-type]
+            return cursor.fetchall() if cursor.description else []
+
+    def rows(self, relation: str, until: str) -> list[dict[str, Any]]:
+        """The judged rows before `until`, without the columns that say when they were written."""
+        found = self.fetch(
+            f"select * from surveillance.{relation} where window_start < %s order by {RELATIONS[relation]}",
+            until,
+        )
+        return [{key: value for key, value in row.items() if key != "computed_at"} for row in found]
+
+
+@contextmanager
+def open_desk(url: str) -> Iterator[Desk]:
+    """A desk over a migrated database, with the instruments BTC, ETH and SOL of venue `binance` as 1, 2 and
+    3."""
+    with DagsterInstance.ephemeral() as instance:
+        desk = Desk(url, instance)
+        desk.fetch("truncate market.instruments restart identity")
+        for base in ("BTC", "ETH", "SOL"):
+            desk.fetch(
+                "insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote)"
+                " values ('binance', %s, %s, 'spot', %s, 'USDT')",
+                f"{base}-USDT",
+                f"{base}USDT",
+                base,
+            )
+        yield desk
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
