@@ -1,0 +1,76 @@
+"""A venue under a test's control: a real WebSocket and REST server on loopback that does what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import http
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+
+class FakeVenue:
+    """One client at a time. Sends what the test says, keeps what the client said."""
+
+    def __init__(self, answers: Mapping[str, str]) -> None:
+        self.answers = answers  # path of a REST request → body; any other: status 503
+        self.requests: list[str] = []
+        self.received: list[str] = []
+        self.port = 0
+        self._clients: asyncio.Queue[ServerConnection] = asyncio.Queue()
+        self._client: ServerConnection | None = None
+
+    @property
+    def websocket_url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}"
+
+    @property
+    def rest_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def accept(self) -> None:
+        """Wait for the next client that has said its first word."""
+        async with asyncio.timeout(20):
+            self._client = await self._clients.get()
+
+    async def send(self, *frames: str) -> None:
+        assert self._client is not None, "accept() first"
+        for frame in frames:
+            await self._client.send(frame)
+
+    def cut(self) -> None:
+        """Cut the socket without a word."""
+        assert self._client is not None, "accept() first"
+        self._client.transport.abort()
+
+    async def _serve_client(self, connection: ServerConnection) -> None:
+        first = await connection.recv()
+        self.received.append(str(first))
+        await self._clients.put(connection)
+        await connection.wait_closed()
+
+    def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if "Upgrade" in request.headers:
+            return None
+        self.requests.append(request.path)
+        body = self.answers.get(request.path)
+        status = http.HTTPStatus.SERVICE_UNAVAILABLE if body is None else http.HTTPStatus.OK
+        return connection.respond(status, body or "")
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0, subprotocol: str | None = None) -> AsyncIterator[FakeVenue]:
+        server: Server
+        async with serve(
+            self._serve_client,
+            "127.0.0.1",
+            port,
+            process_request=self._answer_request,
+            subprotocols=None if subprotocol is None else [Subprotocol(subprotocol)],
+            compression=None,
+            close_timeout=1,
+        ) as server:
+            self.port = next(iter(server.sockets)).getsockname()[1]
+            yield self

@@ -1,0 +1,308 @@
+"""A feed on a real socket: what it hands on; what it does when the socket is lost, silent or held back."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
+from ingest_daemon.feed import RECORDED, Feed, backoff_s
+from ingest_daemon.venues import VENUES
+from tests.fake_venue import FakeVenue
+
+SPOT = VENUES["binance_spot"]
+RECORDED_NS = 1_723_161_254_000_000_000
+
+
+class Impatient(random.Random):
+    """Never waits."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return 0.0
+
+
+class Memory:
+    """A sink; it is full as long as the test says so."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.is_full = False
+        self._changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.waits = 0
+
+    def put(self, venue: str, events: Sequence[Event], size: int) -> None:
+        assert venue == "here"
+        assert events
+        self.events.extend(events)
+        self._tell()
+
+    async def wait_for_room(self) -> None:
+        self.waits += 1
+        self._tell()
+        async with self._changed:
+            await self._changed.wait_for(lambda: not self.is_full)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(20), self._changed:
+            await self._changed.wait_for(condition)
+
+    def make_room(self) -> None:
+        self.is_full = False
+        self._tell()
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+    def _tell(self) -> None:
+        async def notify() -> None:
+            async with self._changed:
+                self._changed.notify_all()
+
+        task = asyncio.get_running_loop().create_task(notify())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def trade(trade_id: int, price: str = "61837.63") -> str:
+    return (
+        '{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT",'
+        f'"t":{trade_id},"p":"{price}","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
+    )
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Counts have nobody to tell when they change."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def running(
+    venue: FakeVenue,
+    sink: Memory,
+    channels: Sequence[str] = ("trade",),
+    stale_after_s: float = 30.0,
+    is_recorded: bool = False,
+) -> AsyncIterator[Feed]:
+    feed = Feed(
+        "here",
+        SPOT,
+        {"BTCUSDT": 1},
+        channels,
+        sink,
+        websocket_url=venue.websocket_url,
+        rest_url=venue.rest_url,
+        stale_after_s=stale_after_s,
+        is_recorded=is_recorded,
+        rng=Impatient(),
+    )
+    task = asyncio.create_task(feed.run())
+    try:
+        yield feed
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        if not task.cancelled():
+            await task
+
+
+async def test_frames_become_events_with_the_time_they_were_seen() -> None:
+    sink, before = Memory(), time.time_ns() // 1_000
+    async with FakeVenue({}).serve() as venue, running(venue, sink) as feed:
+        await venue.accept()
+        await venue.send('{"result":null,"id":1}', trade(1), trade(2))
+        await sink.until(lambda: len(sink.events) == 2)
+
+    assert [(event.trade_id, event.occurred_at) for event in sink.of(Trade)] == [
+        (1, 1_723_161_255_342_000),
+        (2, 1_723_161_255_342_000),
+    ]
+    assert all(before <= event.received_at <= time.time_ns() // 1_000 for event in sink.of(Trade))
+    assert venue.received == ['{"method":"SUBSCRIBE","params":["btcusdt@trade"],"id":1}']
+    assert (feed.stats.frames, feed.stats.events, feed.stats.reconnects) == (3, 2, 0)
+    assert feed.stats.state == "live"
+
+
+async def test_a_cut_socket_is_opened_again_and_the_hole_is_a_gap() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink) as feed:
+        for number in range(3):
+            await venue.accept()
+            await venue.send(trade(number))
+            await sink.until(lambda number=number: len(sink.of(Trade)) == number + 1)
+            if number < 2:
+                venue.cut()
+
+    trades, gaps = sink.of(Trade), sink.of(FeedGap)
+    assert [(gap.started_at, gap.ended_at) for gap in gaps] == [
+        (earlier.received_at, later.received_at) for earlier, later in pairwise(trades)
+    ]
+    assert {(gap.venue, gap.channel, gap.instrument_id, gap.cause) for gap in gaps} == {
+        ("here", None, None, GapCause.DISCONNECTED)
+    }
+    assert feed.stats.reconnects == 2
+
+
+async def test_a_silent_socket_is_given_up_and_the_hole_is_a_stale_gap() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, stale_after_s=0.1):
+        await venue.accept()
+        await venue.send(trade(1))
+        await venue.accept()  # it came again by itself
+        await venue.send(trade(2))
+        await sink.until(lambda: len(sink.of(Trade)) == 2)
+
+    (gap,) = sink.of(FeedGap)
+    first, second = sink.of(Trade)
+    assert gap.cause is GapCause.STALE
+    assert (gap.started_at, gap.ended_at) == (first.received_at, second.received_at)
+    assert gap.ended_at - gap.started_at >= 100_000
+
+
+async def test_while_the_sink_is_full_nothing_is_read_and_nothing_is_stale() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, stale_after_s=0.1) as feed:
+        await venue.accept()
+        sink.is_full = True
+        await venue.send(*map(trade, range(10)))
+        await sink.until(lambda: sink.waits == 1)
+        await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=0.3)
+        assert feed.stats.frames == 1
+
+        sink.make_room()
+        await sink.until(lambda: len(sink.events) == 10)
+
+    assert [event.trade_id for event in sink.of(Trade)] == list(range(10))
+    assert feed.stats.reconnects == 0
+
+
+async def test_a_recordings_receive_times_are_kept() -> None:
+    sink = Memory()
+    async with (
+        FakeVenue({}).serve(subprotocol=RECORDED) as venue,
+        running(venue, sink, is_recorded=True),
+    ):
+        await venue.accept()
+        await venue.send(f"{RECORDED_NS} {trade(1)}")
+        await sink.until(lambda: len(sink.events) == 1)
+        venue.cut()
+        await venue.accept()
+        await venue.send(f"{RECORDED_NS + 5_000_000_999} {trade(2)}")
+        await sink.until(lambda: len(sink.of(Trade)) == 2)
+
+    start = RECORDED_NS // 1_000
+    assert [event.received_at for event in sink.of(Trade)] == [start, start + 5_000_000]
+    (gap,) = sink.of(FeedGap)
+    assert (gap.started_at, gap.ended_at) == (start, start + 5_000_000)
+
+
+async def test_a_server_without_receive_times_is_no_recording() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, is_recorded=True) as feed:
+        await eventually(lambda: feed.stats.reconnects >= 2)
+
+    assert feed.stats.state == "lost"
+    assert sink.events == []
+
+
+async def test_a_frame_that_cannot_be_parsed_is_kept_and_the_feed_goes_on() -> None:
+    sink, broken = Memory(), trade(1, price="-1")
+    async with FakeVenue({}).serve() as venue, running(venue, sink) as feed:
+        await venue.accept()
+        await venue.send(broken, "x" * 100_000, trade(2))
+        await sink.until(lambda: len(sink.events) == 3)
+
+    first, second = sink.of(RejectedFrame)
+    assert (first.venue, first.channel, first.frame) == ("here", "btcusdt@trade", broken.encode())
+    assert "-1" in first.error
+    assert (second.channel, len(second.frame)) == (None, 65_536)
+    assert (feed.stats.rejected, feed.stats.frames) == (2, 3)
+
+
+async def test_a_refused_request_is_counted_and_the_feed_goes_on() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink) as feed:
+        await venue.accept()
+        await venue.send('{"error":{"code":2,"msg":"Invalid request"},"id":1}', trade(2))
+        await sink.until(lambda: len(sink.events) == 1)
+
+    assert (feed.stats.refused, feed.stats.rejected) == (1, 0)
+
+
+async def test_what_a_session_asks_for_is_fetched() -> None:
+    sink = Memory()
+    path = "/api/v3/depth?symbol=BTCUSDT&limit=1000"
+    snapshot = '{"lastUpdateId":10,"bids":[["99.0","1.0"]],"asks":[["101.0","2.0"]]}'
+    diff = (
+        '{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1723161255208,"s":"BTCUSDT",'
+        '"U":9,"u":11,"b":[["100.0","3.0"]],"a":[]}}'
+    )
+    async with FakeVenue({path: snapshot}).serve() as venue, running(venue, sink, ["depth"]):
+        await venue.accept()
+        await venue.send(diff)
+        await sink.until(lambda: bool(sink.of(Book)))
+
+    assert venue.requests == [path]
+    assert sink.of(Book)[0].bid_prices == (100.0, 99.0)
+
+
+async def test_a_venue_that_is_away_is_waited_for() -> None:
+    sink, venue = Memory(), FakeVenue({})
+    async with venue.serve():
+        pass  # the port is known now, and nobody listens
+    async with running(venue, sink) as feed:
+        await eventually(lambda: feed.stats.reconnects >= 3)
+        assert feed.stats.state == "lost"
+        async with venue.serve(port=venue.port):
+            await venue.accept()
+            await venue.send(trade(1))
+            await sink.until(lambda: len(sink.events) == 1)
+            assert sink.of(FeedGap) == []  # nothing was received before: nothing is known to be missing
+
+
+async def test_a_hole_that_is_open_at_the_end_is_a_gap() -> None:
+    sink, venue = Memory(), FakeVenue({})
+    async with AsyncExitStack() as server, AsyncExitStack() as client:
+        await server.enter_async_context(venue.serve())
+        feed = await client.enter_async_context(running(venue, sink))
+        await venue.accept()
+        await venue.send(trade(1))
+        await sink.until(lambda: len(sink.events) == 1)
+        await server.aclose()
+        await eventually(lambda: feed.stats.state == "lost")
+
+    (gap,) = sink.of(FeedGap)
+    assert gap.started_at == sink.of(Trade)[0].received_at
+    assert gap.ended_at >= gap.started_at
+
+
+@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
+def test_back_off_is_jittered_and_capped(attempt: int, rng: random.Random) -> None:
+    assert 0.0 <= backoff_s(attempt, rng) <= min(30.0, 0.5 * 2.0 ** min(attempt, 16))
+
+
+def test_back_off_spreads_over_the_whole_span() -> None:
+    rng = random.Random(7)
+    delays = [backoff_s(20, rng) for _ in range(1_000)]
+    assert min(delays) < 3.0
+    assert max(delays) > 27.0
+
+
+@pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1.0), (3, 4.0), (6, 30.0), (50, 30.0)])
+def test_back_off_doubles_up_to_its_cap(attempt: int, longest: float) -> None:
+    class Longest(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            return b
+
+    assert backoff_s(attempt, Longest()) == longest
