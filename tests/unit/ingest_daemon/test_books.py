@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_daemon.books import BookBuilder, ContiguousIds, Diff, LinkedIds, Snapshot
+from ingest_daemon.books import (
+    BookBuilder,
+    ContiguousIds,
+    Diff,
+    Fault,
+    LinkedIds,
+    Snapshot,
+    Texts,
+    UnnumberedIds,
+)
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote
 
 MS = 1_000
@@ -336,3 +346,129 @@ def test_whatever_is_lost_every_book_said_is_the_true_one(
     assert said == sorted(set(said))
     gaps = [event for event in events if isinstance(event, FeedGap)]
     assert len(gaps) == breaks - (builder.open_gap(0) is not None)
+
+
+# Snapshots that the stream itself sends, and checksums.
+
+
+class Sum:
+    """A checksum to follow by hand: the words of the best two levels a side."""
+
+    depth = 2
+
+    def checksum(self, bids: Sequence[str], asks: Sequence[str]) -> int:
+        return sum(int(word) for word in [*bids, *asks])
+
+
+def a_summed_book(**options: Any) -> BookBuilder:
+    """At update 10, with 99, 98 and 97 bid and 101, 102 and 103 asked; words are 1 to 6."""
+    book = a_book(checksum_rule=Sum(), interval_us=1, **options)
+    words = Texts(["1", "2", "3"], ["4", "5", "6"], 12)
+    assert book.start_over(Snapshot(10, BIDS, ASKS, False, False, 10 * MS, words), 0)
+    return book
+
+
+def test_a_snapshot_of_the_stream_is_right_at_once() -> None:
+    book = a_book()
+    book.apply(a_diff(8, 9), 0)
+    (said,) = book.start_over(a_snapshot(10), 1)
+    assert said == Book(7, 10, None, 1, (99.0, 98.0, 97.0), (1.0, 2.0, 3.0), (101.0, 102.0, 103.0), (1, 2, 3))
+    book.apply(a_diff(11, 11), 2)
+    assert book.in_sync
+
+
+def test_another_snapshot_of_the_stream_takes_over_and_ends_the_gap() -> None:
+    book = a_book(interval_us=1)
+    book.start_over(a_snapshot(10), 1)
+    book.apply(a_diff(13, 13), 2)
+    assert not book.in_sync
+    gap, said = book.start_over(a_snapshot(20), 5)
+    assert isinstance(gap, FeedGap)
+    assert (gap.started_at, gap.ended_at, gap.cause) == (1, 5, GapCause.SEQUENCE_BREAK)
+    assert isinstance(said, Book)
+    (again,) = book.start_over(a_snapshot(1), 6)  # the venue started its numbering anew: no hole
+    assert isinstance(again, Book)
+    book.apply(a_diff(2, 2), 7)
+    assert book.in_sync
+
+
+def test_a_crossed_snapshot_is_not_believed() -> None:
+    book = a_book()
+    assert book.start_over(Snapshot(10, [(101.0, 1.0)], ASKS, False, False), 1) == []
+    assert not book.in_sync
+    assert book.open_gap(2) is None  # it never was right, so nothing was lost
+
+
+def test_a_right_checksum_is_silent_and_a_wrong_one_a_break() -> None:
+    book = a_summed_book()
+    right = Diff(11, 11, None, None, [(98.5, 1.0), (99.0, 0.0)], [], Texts(["7", "0"], [], 18))  # 7+2+4+5
+    assert book.apply(right, 1)
+    wrong = Diff(12, 12, None, None, [], [(101.0, 2.0)], Texts([], ["9"], 22))  # 7+2+9+5 is 23
+    assert book.apply(wrong, 2) == []
+    gap = book.open_gap(3)
+    assert gap is not None
+    assert gap.cause is GapCause.CHECKSUM_MISMATCH
+    assert gap.detail == "our checksum is 23, the venue's 22, at update 12"
+
+
+def test_a_wrong_checksum_of_a_snapshot_is_not_believed() -> None:
+    book = a_book(checksum_rule=Sum())
+    words = Texts(["1", "2", "3"], ["4", "5", "6"], 13)
+    assert book.start_over(Snapshot(10, BIDS, ASKS, False, False, None, words), 0) == []
+    assert not book.in_sync
+
+
+def test_without_a_checksum_nothing_is_compared_but_words_are_kept() -> None:
+    book = a_summed_book()
+    assert book.apply(Diff(11, 11, None, None, [(99.0, 5.0)], [], Texts(["8"], [], None)), 1)
+    assert book.apply(Diff(12, 12, None, None, [], [], Texts([], [], 19)), 2)  # 8+2+4+5
+
+
+def test_words_of_levels_that_are_gone_do_not_pile_up() -> None:
+    book = a_summed_book()
+    for update in range(11, 3_000):
+        price = 50.0 + update / 1_000
+        gone = Diff(2 * update, 2 * update, None, None, [(price, 0.0)], [], Texts(["0"], [], 12))
+        come = Diff(2 * update - 1, 2 * update - 1, None, None, [(price, 1.0)], [], Texts(["5"], [], 12))
+        if update == 11:
+            book.start_over(
+                Snapshot(20, BIDS, ASKS, False, False, None, Texts(["1", "2", "3"], ["4", "5", "6"], 12)), 0
+            )
+        assert book.apply(come, update)
+        assert book.apply(gone, update) == []
+    assert book.in_sync
+
+
+def test_levels_that_fall_out_of_the_span_kept_are_forgotten() -> None:
+    book = a_book(kept_levels=3, interval_us=1)
+    book.start_over(a_snapshot(10), 0)
+    book.apply(a_diff(11, 11, bids=[(99.5, 1.0)]), 1)  # pushes 97 out, of which nothing will be said
+    (said,) = book.apply(a_diff(12, 12, bids=[(99.5, 0.0), (99.0, 0.0), (96.0, 4.0)]), 2)
+    assert isinstance(said, Book)
+    assert said.bid_prices == (98.0, 96.0)
+
+
+def test_unnumbered_diffs_follow_in_the_order_of_arrival() -> None:
+    book = a_book(rule=UnnumberedIds())
+    book.start_over(a_snapshot(10), 0)
+    book.apply(a_diff(11, 11), 1)
+    book.apply(a_diff(500, 500), 2)
+    assert book.in_sync
+    rule = UnnumberedIds()
+    assert [rule.is_before(a_diff(5, 5), at) for at in (4, 5)] == [False, True]
+    assert [rule.bridges(a_diff(5, 5), at) for at in (4, 5)] == [True, False]
+
+
+def test_a_book_may_be_held_for_its_quotes_alone() -> None:
+    book = a_book(with_quotes=True, with_books=False)
+    (said,) = book.start_over(a_snapshot(10), 0)
+    assert said == Quote(7, 10, None, 0, 99.0, 1.0, 101.0, 1.0)
+
+
+def test_what_is_known_to_be_wrong_can_be_said() -> None:
+    book = in_sync()
+    book.lose(Fault(GapCause.SEQUENCE_BREAK, "a frame could not be read"), 50)
+    assert not book.in_sync
+    assert book.why == "a frame could not be read"
+    book.lose(Fault(GapCause.CROSSED_BOOK, "another"), 60)
+    assert book.why == "a frame could not be read"  # it was lost already

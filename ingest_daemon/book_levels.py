@@ -1,0 +1,271 @@
+"""The two sides of a level-2 book, and what a venue says that makes and changes them.
+
+What lives here: snapshots, diffs, the venues' rules of numbering, the levels and what shows that they are
+wrong. What never does: what to do about it (`books.py`), frames of a venue, sockets, clocks.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from ingest_daemon.events import GapCause
+
+__all__ = [
+    "ChecksumRule",
+    "ContiguousIds",
+    "Diff",
+    "Fault",
+    "Level",
+    "Levels",
+    "LinkedIds",
+    "SequenceRule",
+    "Snapshot",
+    "Texts",
+    "UnnumberedIds",
+]
+
+_TEXTS_PER_LEVEL, _TEXTS_KEPT = 4, 1_000  # words of gone levels are forgotten beyond this
+
+Level = tuple[float, float]  # price, size in base units; a size of 0 in a diff removes the level
+
+
+class Texts(msgspec.Struct, frozen=True, gc=False):
+    """What a checksum is made of: for each level its words, as the venue writes them, in the levels' order.
+
+    A checksum is of the digits that were sent, which a float does not keep ("0.10" is 0.1).
+    """
+
+    bids: Sequence[str]
+    asks: Sequence[str]
+    checksum: int | None  # the venue's; None: it sent none this time
+
+
+class ChecksumRule(Protocol):
+    """How a venue sums up a book."""
+
+    @property
+    def depth(self) -> int:
+        """The levels a side that go into it."""
+
+    def checksum(self, bids: Sequence[str], asks: Sequence[str]) -> int:
+        """The checksum of the words of the best levels, best first."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """A whole book as of the update `last_id`. Truncated: the venue may know more levels than it sent."""
+
+    last_id: int
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    is_bids_truncated: bool
+    is_asks_truncated: bool
+    occurred_at: int | None = None  # microseconds since 1970 UTC
+    texts: Texts | None = None
+
+
+class Diff(msgspec.Struct, frozen=True, gc=False):
+    """The levels that changed in the updates `first_id` to `last_id`, both included, as absolute sizes."""
+
+    first_id: int
+    last_id: int
+    previous_id: int | None  # `last_id` of the diff before; None where the venue does not say
+    occurred_at: int | None  # microseconds since 1970 UTC
+    bids: Sequence[Level]
+    asks: Sequence[Level]
+    texts: Texts | None = None
+
+
+class SequenceRule(Protocol):
+    """How a venue numbers its diffs."""
+
+    def is_before(self, diff: Diff, snapshot_id: int) -> bool:
+        """Whether the snapshot holds all of the diff, so that it is not applied."""
+
+    def bridges(self, diff: Diff, snapshot_id: int) -> bool:
+        """Whether nothing is missing between the snapshot and this diff, the first not before it."""
+
+    def follows(self, diff: Diff, last_id: int) -> bool:
+        """Whether nothing is missing between the update `last_id` of the book and this diff."""
+
+
+class ContiguousIds:
+    """Ids count up by one within the symbol: `first_id` = `last_id` of the diff before + 1 (Binance spot)."""
+
+    def is_before(self, diff: Diff, snapshot_id: int) -> bool:
+        """`last_id` at or below the snapshot's."""
+        return diff.last_id <= snapshot_id
+
+    def bridges(self, diff: Diff, snapshot_id: int) -> bool:
+        """The diff covers the update after the snapshot."""
+        return diff.first_id <= snapshot_id + 1 <= diff.last_id
+
+    def follows(self, diff: Diff, last_id: int) -> bool:
+        """`first_id` is the next."""
+        return diff.first_id == last_id + 1 and diff.last_id > last_id
+
+
+class LinkedIds:
+    """Ids are shared among symbols and skip; a diff names the one before: `previous_id` (Binance futures)."""
+
+    def is_before(self, diff: Diff, snapshot_id: int) -> bool:
+        """`last_id` below the snapshot's."""
+        return diff.last_id < snapshot_id
+
+    def bridges(self, diff: Diff, snapshot_id: int) -> bool:
+        """The snapshot lies inside the diff, or between it and the one it names as the one before."""
+        begins_at = diff.first_id if diff.previous_id is None else min(diff.first_id, diff.previous_id)
+        return begins_at <= snapshot_id <= diff.last_id
+
+    def follows(self, diff: Diff, last_id: int) -> bool:
+        """`previous_id` is where the book is."""
+        return diff.previous_id == last_id and diff.last_id > last_id
+
+
+class UnnumberedIds:
+    """The venue numbers nothing: ids are our own, in the order of arrival. Only a checksum shows a loss."""
+
+    def is_before(self, diff: Diff, snapshot_id: int) -> bool:
+        """Arrived before the snapshot."""
+        return diff.last_id <= snapshot_id
+
+    def bridges(self, diff: Diff, snapshot_id: int) -> bool:
+        """Arrived after it."""
+        return diff.first_id > snapshot_id
+
+    def follows(self, diff: Diff, last_id: int) -> bool:
+        """Arrived later."""
+        return diff.first_id > last_id
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why a book cannot be trusted."""
+
+    cause: GapCause
+    detail: str
+
+
+class _Side:
+    """One side of a book. `sign` is 1 for bids, −1 for asks; a key is sign × price, so the best is highest.
+
+    Keys ascend: changes happen near the best level, so near the end of the list, where inserting is cheap.
+    """
+
+    __slots__ = ("_keys", "_sign", "_sizes", "_texts", "_worst")
+
+    def __init__(
+        self, sign: int, levels: Sequence[Level], texts: Sequence[str] | None, is_truncated: bool
+    ) -> None:
+        self._sign = sign
+        self._sizes = {sign * price: size for price, size in levels if size > 0.0}
+        # Words of levels that are gone stay behind; only those of levels that are there are looked up.
+        self._texts = {} if texts is None else _by_key(sign, levels, texts)
+        self._keys = sorted(self._sizes)
+        # None: every level is known.
+        self._worst = self._keys[0] if is_truncated and self._keys else None
+
+    def apply(self, levels: Iterable[Level]) -> None:
+        sign, sizes, keys = self._sign, self._sizes, self._keys
+        for price, size in levels:
+            key = sign * price
+            if size > 0.0:
+                if key not in sizes:
+                    keys.insert(bisect_left(keys, key), key)
+                sizes[key] = size
+            elif key in sizes:
+                del sizes[key]
+                del keys[bisect_left(keys, key)]
+
+    def apply_texts(self, levels: Iterable[Level], texts: Iterable[str]) -> None:
+        self._texts.update(_by_key(self._sign, levels, texts))
+        if len(self._texts) > _TEXTS_PER_LEVEL * len(self._keys) + _TEXTS_KEPT:
+            self._texts = {key: self._texts[key] for key in self._keys}
+
+    def cut(self, depth: int) -> None:
+        """Forget what lies behind the best `depth` levels."""
+        beyond = len(self._keys) - depth
+        if beyond > 0:
+            for key in self._keys[:beyond]:
+                del self._sizes[key]
+            del self._keys[:beyond]
+
+    def texts(self, depth: int) -> list[str]:
+        """The words of the best levels, best first."""
+        return [self._texts[key] for key in self._keys[: -depth - 1 : -1]]
+
+    def best_price(self) -> float | None:
+        return self._sign * self._keys[-1] if self._keys else None
+
+    def top(self, depth: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Prices and sizes of the best levels that are surely all there are, best first."""
+        keys = self._keys[-depth:]
+        if self._worst is not None and keys and keys[0] < self._worst:
+            keys = keys[bisect_left(keys, self._worst) :]
+        keys.reverse()
+        return tuple([self._sign * key for key in keys]), tuple([self._sizes[key] for key in keys])
+
+    def covers(self, depth: int) -> bool:
+        """Whether the best `depth` levels are known for sure."""
+        return self._worst is None or (len(self._keys) >= depth and self._keys[-depth] >= self._worst)
+
+
+def _by_key(sign: int, levels: Iterable[Level], texts: Iterable[str]) -> dict[float, str]:
+    return {sign * price: text for (price, _), text in zip(levels, texts, strict=True)}
+
+
+class Levels:
+    """Both sides as of one update.
+
+    `kept` is how many levels a side the venue keeps us informed of; what a diff pushes beyond is forgotten.
+    None: it tells of a level that leaves the span itself, or there is no span.
+    """
+
+    __slots__ = ("_checksum", "_kept", "_rule", "asks", "bids", "last_id", "occurred_at")
+
+    def __init__(self, snapshot: Snapshot, rule: ChecksumRule | None = None, kept: int | None = None) -> None:
+        texts = snapshot.texts
+        self.bids = _Side(1, snapshot.bids, texts and texts.bids, snapshot.is_bids_truncated)
+        self.asks = _Side(-1, snapshot.asks, texts and texts.asks, snapshot.is_asks_truncated)
+        self.last_id = snapshot.last_id
+        self.occurred_at = snapshot.occurred_at
+        self._rule, self._kept = rule, kept
+        self._checksum = texts and texts.checksum
+
+    def apply(self, diff: Diff) -> None:
+        """Make it the book as of the diff."""
+        self.bids.apply(diff.bids)
+        self.asks.apply(diff.asks)
+        if self._kept is not None:
+            self.bids.cut(self._kept)
+            self.asks.cut(self._kept)
+        self._checksum = None
+        if diff.texts is not None:
+            self.bids.apply_texts(diff.bids, diff.texts.bids)
+            self.asks.apply_texts(diff.asks, diff.texts.asks)
+            self._checksum = diff.texts.checksum
+        self.last_id = diff.last_id
+        self.occurred_at = diff.occurred_at
+
+    def fault(self) -> Fault | None:
+        """Why these levels cannot be right, or None."""
+        if self._rule is not None and self._checksum is not None:
+            depth = self._rule.depth
+            ours = self._rule.checksum(self.bids.texts(depth), self.asks.texts(depth))
+            if ours != self._checksum:
+                differs = f"our checksum is {ours}, the venue's {self._checksum}, at update {self.last_id}"
+                return Fault(GapCause.CHECKSUM_MISMATCH, differs)
+        bid, ask = self.bids.best_price(), self.asks.best_price()
+        if bid is not None and ask is not None and bid >= ask:
+            crossed = f"best bid {bid} at or above best ask {ask} at update {self.last_id}"
+            return Fault(GapCause.CROSSED_BOOK, crossed)
+        if not self.cover(1):
+            outrun = f"best bid {bid}, best ask {ask} at update {self.last_id}: beyond the snapshot's levels"
+            return Fault(GapCause.BOOK_OUTRUN, outrun)
+        return None
+
+    def cover(self, depth: int) -> bool:
+        """Whether the best `depth` levels of both sides are known for sure."""
+        return self.bids.covers(depth) and self.asks.covers(depth)
