@@ -1,11 +1,13 @@
-"""What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, the shared recordings.
+"""What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, shared recordings.
 
-SENTINET_TEST_DATABASE_URL (a superuser's URL) takes the place of the embedded server: a real TimescaleDB, for example.
+SENTINET_TEST_DATABASE_URL (a superuser's URL) takes the place of the embedded server: a TimescaleDB, say.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from sentinet_dagster.runtime import guard
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 
@@ -68,10 +71,16 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
     # These databases live as long as the tests: nothing to keep over a power cut.
     unsafe = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     embedded = EmbeddedPostgres(home / "postgres", home / "postgres.log", settings=unsafe)
-    try:
-        yield PostgresServer(embedded.start().url("postgres"))
-    finally:
-        embedded.destroy()
+    # The server outlives its owner by design; not this one, not even a killed test run.
+    with subprocess.Popen([sys.executable, "-I", "-S", guard.__file__], stdin=subprocess.PIPE) as watcher:
+        try:
+            server = embedded.start()
+            assert watcher.stdin is not None
+            watcher.stdin.write(f"+{server.pid}\n".encode())
+            watcher.stdin.flush()
+            yield PostgresServer(server.url("postgres"))
+        finally:
+            embedded.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -85,7 +94,7 @@ def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database of the test's own, migrated, empty but for the configured instruments."""
+    """A database of the test's own, migrated, without a row."""
     name = postgres_server.create(migrated_template)
     yield postgres_server.url(name)
     postgres_server.drop(name)

@@ -167,8 +167,8 @@ class Supervisor:
                     self._start_again(managed)
             elif managed.state is not State.ENDED and self._has_ended(managed):
                 self._after_end(managed)
-            elif managed.state is State.STARTING and _is_ready(managed.spec):
-                managed.state = State.RUNNING
+            elif managed.state is State.STARTING:
+                self._look_whether_ready(managed)
 
     def status(self) -> tuple[Status, ...]:
         """All processes, in the order they were started."""
@@ -214,11 +214,21 @@ class Supervisor:
         spec = managed.spec
         if managed.state is State.ENDED or self._has_ended(managed):
             raise self._failure(managed, f"ended with {managed.exit_code} while starting")
-        if _is_ready(spec):
-            managed.state = State.RUNNING
-            log.info("process ready", process=spec.name, seconds=round(self._now() - managed.started_at, 2))
-        elif self._now() - managed.started_at > spec.ready_s:
+        if not self._look_whether_ready(managed):
             raise self._failure(managed, f"was not ready after {spec.ready_s:g} s")
+
+    def _look_whether_ready(self, managed: _Managed) -> bool:
+        """Note it if it is. False: its time is over and it has been killed, an end like any other."""
+        spec, seconds = managed.spec, self._now() - managed.started_at
+        if spec.ready is None or spec.ready():
+            managed.state = State.RUNNING
+            log.info("process ready", process=spec.name, seconds=round(seconds, 2))
+        elif seconds > spec.ready_s:
+            assert managed.child is not None
+            log.warning("process never ready", process=spec.name, after_s=round(seconds, 1))
+            _kill_group(managed.child.pid)
+            return False
+        return True
 
     def _failure(self, managed: _Managed, reason: str) -> ProcessFailed:
         return ProcessFailed(managed.spec.name, reason, log_tail(managed.spec.log_file, managed.log_start))
@@ -328,10 +338,6 @@ def answers_http(url: str) -> Callable[[], bool]:
             return False
 
     return probe
-
-
-def _is_ready(spec: ProcessSpec) -> bool:
-    return spec.ready is None or spec.ready()
 
 
 def _descendants(pid: int) -> list[psutil.Process]:

@@ -182,6 +182,21 @@ def test_a_restarted_child_has_to_get_ready_again(
     assert supervisor.status()[0].state is State.RUNNING
 
 
+def test_a_restarted_child_that_never_gets_ready_is_started_again(
+    tmp_path: Path, supervisor: Supervisor, clock: Clock
+) -> None:
+    supervisor.start(spec(tmp_path, STAY, ready=lambda: False, ready_s=30.0, restart=Restart()))
+    first = psutil.Process(pid_of(supervisor))
+    clock.now += 31.0
+    supervisor.poll()
+    end_of(first)
+    supervisor.poll()
+    assert supervisor.status()[0].state is State.WAITING
+    clock.now += 1.0
+    supervisor.poll()
+    assert supervisor.status()[0].restarts == 1
+
+
 def test_stopping_goes_backwards(tmp_path: Path, supervisor: Supervisor) -> None:
     ends = tmp_path / "ends"
     for name in ("first", "second"):
