@@ -1,0 +1,254 @@
+"""The daemon as a process: a venue on a socket, a real database, and whatever happens to either."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+
+from sentinet_dagster.runtime.database import migrate
+from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from tests.fake_venue import FakeVenue
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 40
+
+
+class Daemon:
+    """A running daemon and what it says of itself."""
+
+    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
+        self.process = process
+        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
+
+    async def until(self, metric: str, condition: Callable[[float], bool]) -> None:
+        """Wait until the sum of a metric's samples fulfils the condition."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition(await self.value(metric)):  # noqa: ASYNC110 (it is another process)
+                await asyncio.sleep(0.02)
+
+    async def value(self, metric: str) -> float:
+        try:
+            page = (await self._client.get("/metrics")).text
+        except httpx.TransportError:
+            return 0.0
+        lines = [line for line in page.splitlines() if line.startswith((f"{metric} ", f"{metric}{{"))]
+        return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+    async def healthz(self) -> tuple[int, Any]:
+        response = await self._client.get("/healthz")
+        return response.status_code, response.json()
+
+    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        async with asyncio.timeout(PATIENCE_S):
+            return await self.process.wait()
+
+    async def close(self) -> None:
+        await self._client.aclose()
+        if self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+
+@asynccontextmanager
+async def daemon_of(
+    venue: FakeVenue, database_url: str, directory: Path, **tuning: str
+) -> AsyncIterator[Daemon]:
+    (directory / "venues.yaml").write_text(
+        f"""
+        venues:
+          here:
+            protocol: binance_spot
+            websocket_url: {venue.websocket_url}
+            rest_url: {venue.rest_url}
+            channels: [trade]
+        """,
+        encoding="utf-8",
+    )
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    settings = {f"SENTINET_INGEST_{name.upper()}": value for name, value in tuning.items()}
+    process = await start(
+        {
+            "SENTINET_DATABASE_URL": database_url,
+            "SENTINET_CONFIG_DIR": str(directory),
+            "SENTINET_INGEST_HEALTH_PORT": str(port),
+            **settings,
+        }
+    )
+    daemon = Daemon(process, port)
+    try:
+        yield daemon
+    finally:
+        await daemon.close()
+
+
+async def start(environment: Mapping[str, str], stderr: int | None = None) -> asyncio.subprocess.Process:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "ingest_daemon", cwd=ROOT, env={**inherited, **environment}, stderr=stderr
+    )
+
+
+def watch_bitcoin(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """
+            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote)
+            values ('here', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT')
+            """
+        )
+
+
+def trade_ids(database_url: str) -> list[int]:
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select trade_id from market.trades order by trade_id").fetchall()
+    return [trade_id for (trade_id,) in rows]
+
+
+def trades(first: int, last: int) -> list[str]:
+    return [
+        '{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT",'
+        f'"t":{trade_id},"p":"61837.63","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
+        for trade_id in range(first, last)
+    ]
+
+
+async def test_what_was_received_is_committed_when_a_signal_ends_it(
+    database_url: str, tmp_path: Path
+) -> None:
+    watch_bitcoin(database_url)
+    async with (
+        FakeVenue({}).serve() as venue,
+        daemon_of(venue, database_url, tmp_path, batch_age_s="60") as daemon,  # nothing is due by itself
+    ):
+        await venue.accept()
+        await venue.send(*trades(0, 2_000))
+        await daemon.until("sentinet_ingest_frames_total", lambda frames: frames == 2_000)
+        assert await daemon.healthz() == (
+            200,
+            {"status": "ok", "database": "up", "feeds": {"here": "live"}},
+        )
+        assert trade_ids(database_url) == []
+
+        assert await daemon.stop() == 0
+
+    assert trade_ids(database_url) == list(range(2_000))
+
+
+async def test_a_cut_socket_leaves_a_gap_row_and_nothing_twice(database_url: str, tmp_path: Path) -> None:
+    watch_bitcoin(database_url)
+    async with (
+        FakeVenue({}).serve() as venue,
+        daemon_of(venue, database_url, tmp_path) as daemon,
+    ):
+        await venue.accept()
+        await venue.send(*trades(0, 10))
+        await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 10)
+        venue.cut()
+        await venue.accept()
+        await venue.send(*trades(5, 20))  # some again, as venues do
+        await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 21)  # 20 trades, 1 gap
+        assert await daemon.value("sentinet_ingest_duplicates_total") == 5
+        assert await daemon.value("sentinet_ingest_gaps_total") == 1
+        assert await daemon.stop(signal.SIGINT) == 0
+
+    assert trade_ids(database_url) == list(range(20))
+    with psycopg.connect(database_url) as connection:
+        (gap,) = connection.execute(
+            """
+            select
+                venue,
+                channel,
+                cause,
+                started_at = (select max(received_at) from market.trades where trade_id < 10),
+                ended_at > started_at
+                    and ended_at <= (select min(received_at) from market.trades where trade_id >= 10)
+            from market.feed_gaps
+            """
+        ).fetchall()
+    assert gap == ("here", None, "disconnected", True, True)
+
+
+async def test_a_database_that_restarts_loses_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    server = EmbeddedPostgres(tmp_path / "postgres", tmp_path / "postgres.log")
+    try:
+        started = server.start()
+        migrate(started.url())
+        watch_bitcoin(started.url())
+        async with (
+            FakeVenue({}).serve() as venue,
+            # A queue that overflows while the database is away, so that the socket is held back too.
+            daemon_of(venue, started.url(), config, queue_bytes="65536", batch_age_s="0.02") as daemon,
+        ):
+            await venue.accept()
+            await venue.send(*trades(0, 500))
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 500)
+            await asyncio.to_thread(server.stop)
+            sending = asyncio.create_task(venue.send(*trades(500, 20_000)))
+            await daemon.until("sentinet_ingest_store_failures_total", lambda failures: failures > 0)
+            await daemon.until("sentinet_ingest_queue_bytes", lambda size: size >= 65_536)
+            assert (await daemon.healthz())[0] == 503
+            assert await daemon.value("sentinet_ingest_frames_total") < 20_000
+
+            again = await asyncio.to_thread(
+                EmbeddedPostgres(tmp_path / "postgres", tmp_path / "postgres.log", port=started.port).start
+            )
+            assert again.port == started.port
+            await sending
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 20_000)
+            assert await daemon.stop() == 0
+        assert trade_ids(started.url()) == list(range(20_000))
+    finally:
+        server.destroy()
+
+
+async def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:
+    async with FakeVenue({}).serve() as venue:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        async with daemon_of(venue, f"postgresql://u@127.0.0.1:{port}/x", tmp_path) as daemon:
+            await daemon.until("sentinet_ingest_store_failures_total", lambda failures: failures >= 2)
+            assert await daemon.healthz() == (503, {"status": "unready", "database": "away", "feeds": {}})
+            assert await daemon.stop() == 0  # nothing was received, so nothing is lost
+
+
+async def test_a_venue_without_instruments_is_a_wrong_setting(database_url: str, tmp_path: Path) -> None:
+    async with FakeVenue({}).serve() as venue, daemon_of(venue, database_url, tmp_path) as daemon:
+        async with asyncio.timeout(PATIENCE_S):
+            assert await daemon.process.wait() == 2
+
+
+async def test_a_database_without_schema_is_a_failure(empty_database_url: str, tmp_path: Path) -> None:
+    async with FakeVenue({}).serve() as venue, daemon_of(venue, empty_database_url, tmp_path) as daemon:
+        async with asyncio.timeout(PATIENCE_S):
+            assert await daemon.process.wait() == 1
+
+
+async def test_a_wrong_setting_is_one_line(tmp_path: Path) -> None:
+    process = await start(
+        {"SENTINET_CONFIG_DIR": str(tmp_path), "SENTINET_DATABASE_URL": "postgresql://u:s3cret@h/d"},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        _, said = await process.communicate()
+
+    assert process.returncode == 2
+    assert said.decode() == (
+        f"sentinet-ingest: {tmp_path}/venues.yaml: cannot be read: No such file or directory\n"
+    )
