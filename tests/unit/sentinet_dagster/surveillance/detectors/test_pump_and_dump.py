@@ -20,9 +20,7 @@ PAST = 63
 def found(
     rise: float = 30.0, bought: float = 9.0, sold: float = 1.0, past: int = PAST, quiet_volume: float = 1.0
 ) -> dict | None:
-def found(
-    rise: float = 30.0, bought: float = 9.0, sold: float = 1.0, past: int = PAST, quiet_volume: float = 1.0
-) -> dict | None:
+    """What it says after a calm past and a rush of three windows, each with this return and trading."""
     rows = []
     for number in range(past + 3):
         calm = number < past
