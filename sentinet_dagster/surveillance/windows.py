@@ -181,7 +181,9 @@ def _completeness_columns(
     gap_us = np.zeros(grid.shape, dtype=np.int64)
     refused = np.zeros(grid.shape, dtype=np.int64)
     open_gaps = feed_gaps.filter(pl.col("repaired_at").is_null())
-    for instrument_id, venue in active.select("instrument_id", "venue").iter_rows():
+    # Nearly always there are neither, and asking each instrument would cost more than all its sums.
+    concerned = not (open_gaps.is_empty() and rejected_frames.is_empty())
+    for instrument_id, venue in active.select("instrument_id", "venue").iter_rows() if concerned else ():
         row = grid.rows_of(np.array([instrument_id]))[0]
         concerns = (pl.col("instrument_id") == instrument_id) | (
             pl.col("instrument_id").is_null() & (pl.col("venue") == venue)
