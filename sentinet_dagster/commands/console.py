@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -32,8 +33,13 @@ JsonOption = Annotated[
 
 def print_json(result: Mapping[str, Any]) -> None:
     """The one JSON object of `--json`. Times become RFC 3339 in UTC, UUIDs their text."""
-    sys.stdout.write(json.dumps(result, default=_plain, allow_nan=False) + "\n")
+    sys.stdout.write(to_json(result) + "\n")
     sys.stdout.flush()
+
+
+def to_json(result: Mapping[str, Any]) -> str:
+    """The JSON in one line."""
+    return json.dumps(result, default=_plain, allow_nan=False)
 
 
 def say(line: str) -> None:
@@ -51,6 +57,28 @@ def log_to_stderr(least: Literal["info", "warning"] = "warning") -> None:
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, least.upper())),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+def log_to_file(path: Path) -> None:
+    """Logs of this process go to `path`, opened at the first line: a screen leaves them no other place."""
+    import structlog
+
+    class Lines:
+        def msg(self, line: str) -> None:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+
+        debug = info = warning = error = critical = msg
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(),
+        ],
+        logger_factory=lambda *_: Lines(),
+        cache_logger_on_first_use=False,
     )
 
 

@@ -109,8 +109,8 @@ class DagsterApi:
     Every method raises `httpx.TransportError` where nobody answers, `DagsterError` where the answer is no.
     """
 
-    def __init__(self, url: str) -> None:
-        self._client = httpx.Client(base_url=url, timeout=TIMEOUT_S)
+    def __init__(self, url: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._client = httpx.Client(base_url=url, timeout=timeout_s, trust_env=False)
 
     def __enter__(self) -> Self:
         return self

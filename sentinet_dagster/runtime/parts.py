@@ -154,6 +154,12 @@ class Parts:
         healthy = answers_http(f"{self.ports.ingest_url}/healthz")
         return self._spec("ingest", [sys.executable, "-m", "ingest_daemon"], healthy, stop_s=8.0)
 
+    def venue_server(self, port: int, seed: int, live_start_us: int) -> ProcessSpec:
+        """The demo's venue: a simulated market, calm until it is told when the script begins."""
+        argv = [sys.executable, "-m", "sentinet_dagster.runtime.venue_server"]
+        argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us), "--calm"]
+        return self._spec("venue", argv, listens(port))
+
     def code_server(self) -> ProcessSpec:
         """Dagster's persistent code server: one managed by the daemon would be recycled every minute."""
         port = self.ports.code_server

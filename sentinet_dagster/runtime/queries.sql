@@ -5,7 +5,7 @@
 -- The alerts that fit every filter given (null: any), newest first. `instrument`: a symbol, or venue/symbol.
 select
     alerts.alert_id, alerts.detector, alerts.detector_version, instruments.venue, instruments.symbol as instrument,
-    alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
+    instruments.venue_symbol, alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
     alerts.window_end, alerts.raised_at, alerts.evidence, alerts.evidence_level, alerts.completeness,
     alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at
 from surveillance.alerts as alerts
@@ -96,6 +96,19 @@ left join recent on instruments.instrument_id = recent.instrument_id and recent.
 left join charts on instruments.instrument_id = charts.instrument_id
 where instruments.is_active
 order by instruments.instrument_id;
+
+-- name: progress
+-- How far the judgement has come since `since`: windows judged, the newest of them, the first that a model judges.
+select
+    (
+        select count(distinct window_start) from surveillance.features
+        where window_start >= %(since)s::timestamptz
+    ) as windows,
+    (
+        select max(window_start) from surveillance.features
+        where window_start >= %(since)s::timestamptz
+    ) as newest,
+    (select min(effective_from) from model.models) as model_from;
 
 -- name: row_to_alert
 -- Seconds from the commit of the last fact an alert's window was judged on to the commit of the alert, for the alerts

@@ -44,6 +44,15 @@ class Feed:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the judgement has come: windows judged, the newest, the first that a model judges."""
+
+    windows: int
+    newest: datetime | None
+    model_from: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Edition:
     """The database: `PostgreSQL 18.4 with TimescaleDB 2.29 (timescale)`, and its size."""
 
@@ -90,6 +99,12 @@ def edition(connection: Connection) -> Edition:
 def market_state(connection: Connection, since: datetime) -> Sequence[Mapping[str, Any]]:
     """A row an instrument: its last judged window (null: none since `since`), and prices, oldest first."""
     return _rows(connection, "market_state", since=since)
+
+
+def progress(connection: Connection, since: datetime) -> Progress:
+    """How far the judgement has come."""
+    row = _rows(connection, "progress", since=since)[0]
+    return Progress(row["windows"], row["newest"], row["model_from"])
 
 
 def row_to_alert_seconds(connection: Connection, since: datetime) -> list[float]:

@@ -85,6 +85,18 @@ def alert_line(alert: AlertState) -> str:
     return f"  ! {alert.raised_at:%H:%M:%S} {alert.severity} {alert.detector}: {alert.summary}"
 
 
+def step_line(step: Step) -> str:
+    """A step of the start-up in one plain line."""
+    took = f" in {step.seconds:.1f} s" if step.seconds is not None else ""
+    return f"  {_STEP[step.state][0]} {step.title}{took}" + (f" ({step.detail})" if step.detail else "")
+
+
+def episode_line(episode: Episode) -> str:
+    """An episode in one plain line."""
+    what = f"{episode.kind.replace('_', ' ')} on {episode.instrument}"
+    return f"  {_OUTCOME[episode.state][0]} {what}: {episode.state} {_outcome(episode, wide=True)}".rstrip()
+
+
 def _header(snapshot: Snapshot) -> RenderableType:
     grid = Table.grid(expand=True)
     grid.add_column(ratio=1, no_wrap=True)

@@ -22,15 +22,18 @@ from sentinet_dagster.runtime import readings
 from sentinet_dagster.runtime.dagster_api import DagsterApi, DagsterError, Runs
 from sentinet_dagster.runtime.evidence import evidence_line
 from sentinet_dagster.runtime.ingest_metrics import IngestCounts, fetch_counts, median_delay_s, rate
+from sentinet_dagster.runtime.scorecard import Raised
 from sentinet_dagster.runtime.snapshot import AlertState, FeedState, Flow, InstrumentState
 
 LOOK_EVERY_S = 1.0
 RATE_SPAN = timedelta(seconds=5)
 CHART = timedelta(minutes=4)
 FRESH = timedelta(seconds=30)  # an instrument with an alert this young is marked
-SHOWN_ALERTS = 40
+SHOWN_ALERTS = 100
 _RUNS_EVERY = 3  # looks
 _COUNTS_KEPT = 6
+_DAGSTER_TIMEOUT_S = 2.0
+_JOIN_S = 1.0  # a thread that hangs in a request dies with the process
 
 log = structlog.get_logger(__name__)
 
@@ -43,6 +46,8 @@ class Sight:
     instruments: tuple[InstrumentState, ...] = ()
     feeds: tuple[FeedState, ...] = ()
     alerts: tuple[AlertState, ...] = ()
+    raised: tuple[Raised, ...] = ()  # the same alerts, as they are held against the ground truth
+    runs: Runs = field(default_factory=Runs)
 
 
 class Watch:
@@ -74,7 +79,18 @@ class Watch:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(_JOIN_S)
+
+    def runs_now(self) -> Runs:
+        """The runs as Dagster counts them now; as it counted them last where it does not answer."""
+        self._count_runs()
+        return self._runs
+
+    def counts_now(self) -> IngestCounts | None:
+        """The daemon's counts now; the last ones where it does not answer."""
+        return fetch_counts(self._ingest_url, time.monotonic()) or (
+            self._counts[-1] if self._counts else None
+        )
 
     def _watch(self) -> None:
         looks = 0
@@ -93,7 +109,7 @@ class Watch:
 
     def _count_runs(self) -> None:
         try:
-            with DagsterApi(self._dagster_url) as dagster:
+            with DagsterApi(self._dagster_url, _DAGSTER_TIMEOUT_S) as dagster:
                 self._runs = dagster.runs()
         except (httpx.HTTPError, DagsterError):
             return  # not up yet, or busy: the last count stands
@@ -111,6 +127,8 @@ class Watch:
             instruments=_instruments(market, alerts, now),
             feeds=self._feeds(written),
             alerts=tuple(_alert(alert) for alert in alerts),
+            raised=raised(alerts),
+            runs=self._runs,
         )
 
     def _flow(self, connection: readings.Connection, written: Sequence[readings.Feed]) -> Flow:
@@ -149,6 +167,19 @@ class Watch:
             silent, gaps = (feed.silent_s, feed.gaps) if feed else (None, 0)
             states.append(FeedState(venue, live, rates.get(venue), silent, gaps))
         return tuple(states)
+
+
+def raised(alerts: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:
+    """Alerts as `readings.alerts` gives them, as they are held against the ground truth."""
+    return tuple(
+        Raised(
+            alert["detector"],
+            (alert["venue"], alert["venue_symbol"]),
+            alert["raised_at"],
+            alert["created_at"],
+        )
+        for alert in alerts
+    )
 
 
 def _instruments(

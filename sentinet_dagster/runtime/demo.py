@@ -1,0 +1,290 @@
+"""`sentinet demo`: the simulated market from its last half hour to live, found out by Dagster.
+
+What lives here: the order of the start, when the script begins, the end. What never does: drawing
+(`view.py`), scoring (`scorecard.py`), the market, the summary's shape (`demo_summary.py`).
+
+On two cores Dagster is slowest, so it starts first; meanwhile the database is migrated, the venue server and
+the daemon go live, and the half hour before is taken in by the same way. Only when that half hour is judged
+and a model has been learnt from it does the script begin: the venue server is told its first second just
+before it comes. So the ground truth is known before anything of it happens, and the market's bytes depend on
+the seed and on two times only.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import psycopg
+
+from ingest_daemon.replay import ReplayReport
+from ingest_daemon.venues.simulated import SimulatedMarket
+from sentinet_dagster.runtime import database, readings
+from sentinet_dagster.runtime.demo_board import Board
+from sentinet_dagster.runtime.demo_config import render_config
+from sentinet_dagster.runtime.demo_summary import Summary, summarise
+from sentinet_dagster.runtime.errors import ProcessFailed
+from sentinet_dagster.runtime.history import take_in, venues_by_protocol
+from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.instruments import read_instruments
+from sentinet_dagster.runtime.logs import log_tail
+from sentinet_dagster.runtime.parts import (
+    Database,
+    Parts,
+    Ports,
+    embedded_server,
+    lay_out_dagster_home,
+    opened_database,
+)
+from sentinet_dagster.runtime.ports import LOOPBACK
+from sentinet_dagster.runtime.processes import State, Supervisor
+from sentinet_dagster.runtime.screen import choose_screen
+from sentinet_dagster.runtime.signals import interrupted_once
+from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
+from sentinet_dagster.runtime.venue_history import write_history
+from sentinet_dagster.runtime.watch import Watch
+
+HISTORY = timedelta(minutes=30)
+WINDOW = timedelta(seconds=5)
+READY_S = 240.0
+STOP_PROCESSES_S = 6.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LEAD = timedelta(seconds=2)  # the venue server has made its market half a second ahead
+_OVERLAP = timedelta(seconds=1)  # history goes on into live; what both wrote is there once
+_JUDGED_WITHIN = timedelta(seconds=30)  # the newest judged window is at most this old: live is being judged
+_EPISODES_AHEAD = timedelta(seconds=90)
+_EPISODES_EVERY_S = 5.0
+_POLL_S = 0.1
+_MOST_RESTARTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What the user chose. `run_for` None: until Ctrl-C."""
+
+    seed: int = 0
+    run_for: timedelta | None = None
+    view: bool = True
+
+
+def run_demo(home: Home, environ: Mapping[str, str], options: DemoOptions) -> Summary:
+    """Run until the time is over or a signal comes; everything is stopped when this returns.
+
+    Whatever a former demo left in the home is deleted: a demo begins with an empty database of its own.
+
+    Raises:
+        UserError: the home is a service's, somebody runs in it, or a port is taken. Nothing was touched then.
+        ProcessFailed: a process did not come up, or the history was not judged in time.
+        KeyboardInterrupt: a signal came before the script had begun.
+    """
+    own = {name: value for name, value in environ.items() if not name.endswith("DATABASE_URL")}
+    home.prepare("demo")
+    with home.claim(), interrupted_once():
+        ports = Ports.choose(home, own)
+        venue_port = home.choose_port("venue", own)
+        _wipe(home, own)
+        config = render_config(home.path / "config", venue_port)
+        board = Board(f"demo · simulated market, seed {options.seed}", options.run_for)
+        with (
+            choose_screen(board.snapshot, live=options.view),
+            opened_database(home, own) as opened,
+            Supervisor() as supervisor,
+        ):
+            demo = _Demo(
+                home, options, board, opened, supervisor, Parts(home, opened, ports, config), venue_port
+            )
+            try:
+                return demo.run()
+            finally:
+                board.note = "stopping"
+                supervisor.stop_all(STOP_PROCESSES_S)
+
+
+def _wipe(home: Home, environ: Mapping[str, str]) -> None:
+    embedded_server(home, environ).destroy()
+    for folder in (home.dagster, home.logs, home.path / "history"):
+        shutil.rmtree(folder, ignore_errors=True)
+    home.prepare("demo")
+
+
+class _Demo:
+    """One run, once everything it needs is there."""
+
+    def __init__(
+        self,
+        home: Home,
+        options: DemoOptions,
+        board: Board,
+        opened: Database,
+        supervisor: Supervisor,
+        parts: Parts,
+        venue_port: int,
+    ) -> None:
+        self._home = home
+        self._options = options
+        self._board = board
+        self._database = opened
+        self._supervisor = supervisor
+        self._parts = parts
+        live_start = _whole_second(datetime.now(UTC))
+        self._anchor = live_start - HISTORY
+        self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
+        self._venue_url = f"http://{LOOPBACK}:{venue_port}"
+        self._began = time.monotonic()
+
+    def run(self) -> Summary:
+        board, parts = self._board, self._parts
+        with board.step("database"):
+            database.migrate(self._database.url)
+            database.watch(self._database.url, read_instruments(parts.config_directory))
+        ports = parts.ports
+        with Watch(self._database.url, ports.ingest_url, ports.dagster_url, lambda: board.script_at) as watch:
+            board.watch = watch
+            history = self._start()
+            self._begin_script()
+            start_s = time.monotonic() - self._began
+            try:
+                self._stay()
+            except KeyboardInterrupt:
+                board.note = "stopping"
+            assert board.script_at is not None
+            now = datetime.now(UTC)
+            episodes = scripted_until(self._venue_url, now) or board.episodes
+            runs = watch.runs_now()
+            with psycopg.connect(self._database.url, autocommit=True) as connection:
+                return summarise(
+                    connection, episodes, runs, board.script_at, now, history, watch.counts_now(), start_s
+                )
+
+    def _start(self) -> ReplayReport:
+        """Everything up to the moment when the script may begin."""
+        board, parts, supervisor = self._board, self._parts, self._supervisor
+        lay_out_dagster_home(self._home)
+        supervisor.start(parts.warm_worker())
+        supervisor.start(parts.code_server())
+        with board.step("live feed"):
+            supervisor.start(self._venue)
+            self._until(lambda: self._runs("venue"), "the venue server is up")
+            supervisor.start(parts.ingest())
+            self._until(lambda: self._runs("ingest"), "the feed is live")
+        history = _Task(self._take_in_history)
+        with board.step("Dagster"):
+            self._until(lambda: self._runs("code_server"), "the code server is up")
+            supervisor.start(parts.dagster_daemon())
+            supervisor.start(parts.webserver())
+            self._until(lambda: self._runs("webserver"), "Dagster is up")
+            board.dagster_url = parts.ports.dagster_url
+        self._until(history.is_over, "the history is taken in")
+        with board.step("half an hour judged"):
+            self._until(self._is_judged, "the history is judged")
+        with board.step("model learnt from it"):
+            self._until(self._is_learnt, "a model is learnt")
+        return history.result()
+
+    def _take_in_history(self) -> ReplayReport:
+        """The half hour before now, and a little more: then nothing is missing between it and live."""
+        with self._board.step("half an hour of history"):
+            market = SimulatedMarket(self._options.seed, _microseconds(self._anchor))
+            until = datetime.now(UTC) + _OVERLAP
+            folder = self._home.path / "history"
+            files = write_history(market, market.anchor_us, _microseconds(until), folder)
+            venues = venues_by_protocol(self._parts.config_directory)
+            return take_in(self._database.url, [file.path for file in files], venues)
+
+    def _is_judged(self) -> bool:
+        progress = self._progress()
+        expected = HISTORY // WINDOW - 1  # the first window may begin before the market does
+        now = datetime.now(UTC)
+        return (
+            progress.windows >= expected
+            and progress.newest is not None
+            and progress.newest + WINDOW > now - _JUDGED_WITHIN
+        )
+
+    def _is_learnt(self) -> bool:
+        model_from = self._progress().model_from
+        return model_from is not None and model_from <= datetime.now(UTC)
+
+    def _progress(self) -> readings.Progress:
+        with psycopg.connect(self._database.url, autocommit=True) as connection:
+            return readings.progress(connection, self._anchor)
+
+    def _begin_script(self) -> None:
+        starts_at = _whole_second(datetime.now(UTC) + _LEAD)
+        begin_script(self._venue_url, starts_at)
+        self._board.script_at = starts_at
+
+    def _stay(self) -> None:
+        """Until the time is over."""
+        board = self._board
+        assert board.script_at is not None
+        looked = -math.inf
+        while True:
+            now = datetime.now(UTC)
+            if self._options.run_for is not None and now >= board.script_at + self._options.run_for:
+                return
+            if time.monotonic() - looked > _EPISODES_EVERY_S:
+                board.episodes = scripted_until(self._venue_url, now + _EPISODES_AHEAD) or board.episodes
+                looked = time.monotonic()
+            self._supervisor.poll()
+            time.sleep(_POLL_S)
+
+    def _runs(self, name: str) -> bool:
+        return any(s.name == name and s.state is State.RUNNING for s in self._supervisor.status())
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait, with an eye on the processes.
+
+        Raises:
+            ProcessFailed: a process keeps ending, or it takes too long.
+        """
+        while not condition():
+            self._supervisor.poll()
+            for status in self._supervisor.status():
+                if status.restarts >= _MOST_RESTARTS:
+                    tail = log_tail(self._home.log_file(status.name))
+                    raise ProcessFailed(status.name, f"keeps ending with {status.exit_code}", tail)
+            if time.monotonic() - self._began > READY_S:
+                raise ProcessFailed("demo", f"gives up: not yet after {READY_S:g} s: {what}")
+            time.sleep(_POLL_S)
+
+
+class _Task:
+    """Taking in a history, in a thread that dies with the process."""
+
+    def __init__(self, work: Callable[[], ReplayReport]) -> None:
+        self._work = work
+        self._report: ReplayReport | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
+        self._thread.start()
+
+    def is_over(self) -> bool:
+        """Whether it is done. Raises what the work raised."""
+        if self._error is not None:
+            raise self._error
+        return self._report is not None
+
+    def result(self) -> ReplayReport:
+        """What the work returned; it is over."""
+        assert self._report is not None
+        return self._report
+
+    def _run(self) -> None:
+        try:
+            self._report = self._work()
+        except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits
+            self._error = error
+
+
+def _whole_second(moment: datetime) -> datetime:
+    return moment.replace(microsecond=0)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

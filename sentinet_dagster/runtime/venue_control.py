@@ -1,0 +1,58 @@
+"""What the demo asks the venue server beside its market: when the script begins, and what was scripted.
+
+What lives here: two HTTP requests. What never does: the server (`venue_server.py`).
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from sentinet_dagster.runtime.errors import ProcessFailed
+from sentinet_dagster.runtime.scorecard import Scripted
+
+_TIMEOUT_S = 5.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def begin_script(url: str, starts_at: datetime) -> None:
+    """Have the script of the demo begin at `starts_at`, which lies ahead.
+
+    Raises:
+        ProcessFailed: the server does not answer, or says no.
+    """
+    try:
+        answer = httpx.post(
+            f"{url}/script",
+            params={"starts_at_us": _microseconds(starts_at)},
+            timeout=_TIMEOUT_S,
+            trust_env=False,
+        )
+    except httpx.TransportError as error:
+        raise ProcessFailed("venue", f"does not answer: {error}") from error
+    if not answer.is_success:
+        raise ProcessFailed("venue", f"does not begin the script: {answer.text}")
+
+
+def scripted_until(url: str, until: datetime) -> list[Scripted] | None:
+    """The episodes that begin before `until`, by start: the truth. None: the server does not answer."""
+    try:
+        answer = httpx.get(
+            f"{url}/episodes", params={"until_us": _microseconds(until)}, timeout=_TIMEOUT_S, trust_env=False
+        )
+    except httpx.TransportError:
+        return None
+    return [
+        Scripted(
+            kind=episode["kind"],
+            instruments=tuple((leg["venue"], leg["venue_symbol"]) for leg in episode["instruments"]),
+            starts_at=_EPOCH + timedelta(microseconds=episode["starts_at_us"]),
+            ends_at=_EPOCH + timedelta(microseconds=episode["ends_at_us"]),
+        )
+        for episode in answer.json()["episodes"]
+    ]
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)
