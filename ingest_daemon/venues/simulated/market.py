@@ -82,6 +82,11 @@ class SimulatedMarket:
         """The ground truth: episodes that are on between the two times."""
         return self.script.between(from_us, to_us)
 
+    def streams(self, instrument: SimulatedInstrument) -> list[str]:
+        """The names of the streams of one instrument, of every channel there is."""
+        channels = (c for c in Renderer.CHANNELS if c != "markPrice" or instrument.is_perpetual)
+        return [messages.stream_name(instrument, channel) for channel in channels]
+
     def frames(
         self, from_us: int, to_us: int, channels: Sequence[str] = DEFAULT_CHANNELS
     ) -> Iterator[SimulatedFrame]:

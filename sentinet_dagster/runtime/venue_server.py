@@ -1,0 +1,407 @@
+"""A venue on this machine that speaks Binance's public protocol: WebSocket streams and REST.
+
+What lives here: the URLs, the answers of the REST interface, the command line, the life of the process. What
+never does: delivery (`venue_hub.py`), where frames come from (`venue_sources.py`), the market
+(`ingest_daemon.venues.simulated`).
+
+    ws://HOST:PORT/<market>/stream[?streams=…]    combined streams; also /<market>/ws[/<stream>]
+    http://HOST:PORT/<market>/api/v3/…            ping, time, depth, exchangeInfo (usdm: /fapi/v1)
+    http://HOST:PORT/healthz  /ledger  /episodes[?until_us=…]  POST /script?starts_at_us=…  POST /faults/cut
+
+<market> is spot, usdm or coinm. With it as their path, these are the base URLs of a venue in `venues.yaml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, urlsplit
+
+import uvloop
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
+
+from ingest_daemon.venues.simulated import (
+    Episode,
+    FixedScript,
+    Script,
+    SimulatedMarket,
+    demo_script,
+)
+from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.venue_history import write_history
+from sentinet_dagster.runtime.venue_hub import RECORDED, Client, Hub
+from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
+from sentinet_dagster.runtime.venue_sources import (
+    REST_ROOTS,
+    SimulatedSource,
+    Source,
+)
+
+_SECOND_US = 1_000_000
+_FURTHEST_AHEAD_US = 86_400 * _SECOND_US  # a script has no end: what is asked for must have one
+_PING_EVERY_S = 20.0
+_PING_TIMEOUT_S = 60.0
+_CLOSE_TIMEOUT_S = 30.0  # at the end of a recording, for a client to read all of it
+_STOP_S = 0.5  # when the server is stopped
+_HANDSHAKE_TIMEOUT_S = 60.0  # a question for the book waits until the play has come to it
+_DEPTH_LIMITS = range(1, 5001)
+_INVALID_SYMBOL, _MISSING_PARAMETER, _ILLEGAL_VALUE = -1121, -1102, -1100  # the venue's codes
+
+
+class VenueServer:
+    """Serves one source. Use as an async context manager: it listens from `async with` on, and sends.
+
+    Args:
+        source: what to send.
+        host: where to listen.
+        port: where to listen; 0 for any that is free.
+        close_at_end: close the sockets with code 1000 once the source has ended; otherwise they stay open,
+        silent.
+
+    Raises (on entering):
+        UserError: the address is in use or not ours.
+    """
+
+    def __init__(
+        self, source: Source, host: str = "127.0.0.1", port: int = 0, *, close_at_end: bool = False
+    ) -> None:
+        self.hub = Hub(source.streams, waits_for_clients=source.waits_for_clients)
+        self.has_ended = asyncio.Event()
+        self._source = source
+        self._host = host
+        self._port = port
+        self._close_at_end = close_at_end
+        self._server: Server | None = None
+        self._sending: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> VenueServer:
+        try:
+            self._server = await serve(
+                self._serve_socket,
+                self._host,
+                self._port,
+                process_request=self._answer_request,
+                select_subprotocol=_choose_subprotocol,
+                compression=None,
+                open_timeout=_HANDSHAKE_TIMEOUT_S,
+                ping_interval=_PING_EVERY_S,
+                ping_timeout=_PING_TIMEOUT_S,
+                close_timeout=_CLOSE_TIMEOUT_S,
+            )
+        except OSError as error:
+            raise UserError(
+                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}"
+            ) from error
+        self._port = next(iter(self._server.sockets)).getsockname()[1]
+        self._sending = asyncio.create_task(self._send())
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        assert self._server is not None
+        assert self._sending is not None
+        self._sending.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._sending
+        self._server.close()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._server.wait_closed()), _STOP_S)
+        except TimeoutError:
+            self.hub.cut()
+            await self._server.wait_closed()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return self._port
+
+    @property
+    def markets(self) -> dict[str, dict[str, str]]:
+        """The base URLs of each market."""
+        address = f"{self._host}:{self._port}"
+        return {
+            market: {"websocket_url": f"ws://{address}/{market}", "rest_url": f"http://{address}/{market}"}
+            for market in self._source.streams
+        }
+
+    async def _send(self) -> None:
+        async for batch in self._source.batches(self.hub):
+            await self.hub.publish(batch)
+            await asyncio.sleep(0)  # at full speed too, clients and requests have their turn
+        self.has_ended.set()
+        if self._close_at_end:
+            await self.hub.close()
+
+    async def _serve_socket(self, connection: ServerConnection) -> None:
+        assert connection.request is not None
+        url = urlsplit(connection.request.path)
+        market, kind, *rest = url.path.strip("/").split("/")
+        client = Client(connection, market, is_combined=kind == "stream")
+        await self.hub.serve(client, _streams_in(url.query, rest))
+
+    async def _answer_request(self, _connection: ServerConnection, request: Request) -> Response | None:
+        """Answer a request for REST; None for one for a WebSocket."""
+        url = urlsplit(request.path)
+        path = url.path.rstrip("/")
+        market, _, below = path.strip("/").partition("/")
+        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+        if market in self._source.streams:
+            if below == "stream" or below == "ws" or below.startswith("ws/"):
+                unknown = self.hub.unknown(market, _streams_in(url.query, below.split("/")[1:]))
+                return _refusal(_ILLEGAL_VALUE, f"Unknown stream: {', '.join(unknown)}") if unknown else None
+            root = REST_ROOTS[market]
+            if f"/{below}".startswith(f"{root}/"):
+                return await self._answer_rest(market, below.removeprefix(root[1:] + "/"), query)
+        if path in ("/faults/cut", "/script"):
+            if request.method != "POST":
+                return _json({"error": "use POST"}, HTTPStatus.METHOD_NOT_ALLOWED)
+            return (
+                _json({"cut": self.hub.cut()}) if path == "/faults/cut" else await self._begin_script(query)
+            )
+        return self._answer_operator(path, query)
+
+    async def _answer_rest(self, market: str, path: str, query: Mapping[str, str]) -> Response:
+        if path == "ping":
+            return _json({})
+        if path == "time":
+            return _json({"serverTime": _now_us() // 1000})
+        if path == "exchangeInfo":
+            return _json(_exchange_info(self._source.symbols[market]))
+        if path != "depth":
+            return _not_found(path)
+        symbol, limit = query.get("symbol"), query.get("limit", "100")
+        if not symbol:
+            return _refusal(
+                _MISSING_PARAMETER, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
+            )
+        if not (limit.isascii() and limit.isdigit() and int(limit) in _DEPTH_LIMITS):
+            return _refusal(_ILLEGAL_VALUE, f"Illegal value {limit!r} of parameter 'limit'.")
+        if symbol not in self._source.symbols[market]:
+            return _refusal(_INVALID_SYMBOL, "Invalid symbol.")
+        try:
+            return _body(await self._source.depth(market, symbol, int(limit)))
+        except LookupError as error:
+            return _refusal(_INVALID_SYMBOL, f"{error.args[0]}.")
+
+    async def _begin_script(self, query: Mapping[str, str]) -> Response:
+        starts_at = query.get("starts_at_us", "")
+        if not (starts_at.isascii() and starts_at.isdigit()):
+            return _refusal(_ILLEGAL_VALUE, f"Illegal value {starts_at!r} of parameter 'starts_at_us'.")
+        try:
+            await self._source.begin_script(int(starts_at))
+        except (LookupError, ValueError) as error:
+            return _json({"error": error.args[0]}, HTTPStatus.CONFLICT)
+        return _json({"starts_at_us": int(starts_at)})
+
+    def _answer_operator(self, path: str, query: Mapping[str, str]) -> Response:
+        if path == "/healthz":
+            return _json({"status": "ok"})
+        if path == "/ledger":
+            return _json({"streams": self._ledger(), "has_ended": self.has_ended.is_set()})
+        if path == "/episodes":
+            until = query.get("until_us", str(_now_us()))
+            if not (until.isascii() and until.isdigit() and int(until) <= _now_us() + _FURTHEST_AHEAD_US):
+                return _refusal(_ILLEGAL_VALUE, f"Illegal value {until!r} of parameter 'until_us'.")
+            return _json({"episodes": [_episode_json(e) for e in self._source.episodes(int(until))]})
+        return _not_found(path)
+
+    def _ledger(self) -> dict[str, Any]:
+        ledger = sorted(self.hub.ledger.items())
+        return {
+            f"{market}/{stream}": {"frames": e.frames, "deliveries": e.deliveries, "ids": e.ids}
+            for (market, stream), e in ledger
+        }
+
+
+def _choose_subprotocol(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    return RECORDED if RECORDED in offered else None
+
+
+def _streams_in(query: str, path: Iterable[str]) -> list[str]:
+    """The streams that a URL asks for: /stream?streams=a/b or /ws/a/b."""
+    in_query = parse_qs(query).get("streams", [""])[-1]
+    return [name for name in (*in_query.split("/"), *path) if name]
+
+
+def _exchange_info(symbols: Iterable[str]) -> dict[str, Any]:
+    trading = [{"symbol": symbol, "status": "TRADING"} for symbol in symbols]
+    return {"timezone": "UTC", "serverTime": _now_us() // 1000, "symbols": trading}
+
+
+def _episode_json(episode: Episode) -> dict[str, Any]:
+    return {
+        "kind": episode.kind,
+        "instruments": [{"venue": key.venue, "venue_symbol": key.symbol} for key in episode.instruments],
+        "starts_at_us": episode.starts_at,
+        "ends_at_us": episode.ends_at,
+        "size": episode.size,
+        "direction": episode.direction,
+    }
+
+
+def _body(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    headers = Headers(
+        {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+    )
+    return Response(status.value, status.phrase, headers, body)
+
+
+def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
+    return _body(json.dumps(value).encode(), status)
+
+
+def _refusal(code: int, message: str) -> Response:
+    return _json({"code": code, "msg": message}, HTTPStatus.BAD_REQUEST)
+
+
+def _not_found(path: str) -> Response:
+    return _json({"error": f"nothing at {path}"}, HTTPStatus.NOT_FOUND)
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line, as everything that the user can mend."""
+        raise UserError(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m sentinet_dagster.runtime.venue_server",
+        description="A venue on this machine in Binance's protocol: simulated, or playing recordings.",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="where to listen; 0: any that is free (default)")
+    simulated = parser.add_argument_group("simulated market (unless --recording is given)")
+    simulated.add_argument(
+        "--seed", type=int, default=0, help="chooses the market and the script (default %(default)s)"
+    )
+    simulated.add_argument(
+        "--live-start-us",
+        type=int,
+        help="when the live part begins, microseconds since 1970 UTC (default: now)",
+    )
+    simulated.add_argument(
+        "--rate", type=float, default=1.0, help="multiple of the usual frames (default %(default)s)"
+    )
+    simulated.add_argument("--calm", action="store_true", help="play no episodes")
+    simulated.add_argument(
+        "--history", type=Path, metavar="DIR", help="write the minutes before as <venue>.gz there"
+    )
+    simulated.add_argument(
+        "--history-minutes", type=int, default=30, help="how far back the market begins (default %(default)s)"
+    )
+    recorded = parser.add_argument_group("recordings")
+    recorded.add_argument(
+        "--recording",
+        action="append",
+        default=[],
+        metavar="MARKET=FILE",
+        help=f"play a recording, MARKET one of {', '.join(REST_ROOTS)}; may be repeated",
+    )
+    recorded.add_argument(
+        "--speed", default="1", help="times as fast as received, or max (default %(default)s)"
+    )
+    recorded.add_argument(
+        "--close-at-end", action="store_true", help="close the sockets (code 1000) after the last line"
+    )
+    return parser
+
+
+def _recording(text: str) -> Recording:
+    market, _, path = text.partition("=")
+    if market not in REST_ROOTS or not path:
+        raise UserError(f"--recording {text}: write MARKET=FILE with MARKET one of {', '.join(REST_ROOTS)}")
+    return Recording(market, Path(path))
+
+
+def _speed(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed < float("inf"):
+        raise UserError(f"--speed {text}: write a number above 0, or max")
+    return speed
+
+
+def _market(arguments: argparse.Namespace, live_start_us: int) -> SimulatedMarket:
+    if arguments.history_minutes < 1:
+        raise UserError(f"--history-minutes {arguments.history_minutes}: write a whole number above 0")
+    anchor_us = (live_start_us // _SECOND_US - arguments.history_minutes * 60) * _SECOND_US
+    script: Script = FixedScript() if arguments.calm else demo_script(live_start_us, arguments.seed)
+    try:
+        return SimulatedMarket(arguments.seed, anchor_us, script, rate=arguments.rate)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    live_start_us = _now_us() if arguments.live_start_us is None else arguments.live_start_us
+    source: Source
+    if arguments.recording:
+        recordings = [_recording(text) for text in arguments.recording]
+        source = RecordingSource(recordings, _speed(arguments.speed))
+    else:
+        market = _market(arguments, live_start_us)
+        source = SimulatedSource(
+            market, live_start_us, script_from=lambda at_us: demo_script(at_us, arguments.seed)
+        )
+    async with VenueServer(
+        source, arguments.host, arguments.port, close_at_end=arguments.close_at_end
+    ) as server:
+        ready: dict[str, Any] = {"host": arguments.host, "port": server.port, "markets": server.markets}
+        if not arguments.recording:
+            ready |= {"seed": arguments.seed, "live_start_us": live_start_us}
+        if arguments.history is not None:
+            ready["history"] = await asyncio.to_thread(_write_history, arguments, live_start_us)
+        print(json.dumps(ready), flush=True)  # noqa: T201 (how a parent process knows)
+        await stop.wait()
+
+
+def _write_history(arguments: argparse.Namespace, live_start_us: int) -> list[dict[str, Any]]:
+    if arguments.recording:
+        raise UserError("--history is of the simulated market: leave it out with --recording")
+    market = _market(arguments, live_start_us)
+    try:
+        files = write_history(market, market.anchor_us, live_start_us, arguments.history)
+    except OSError as error:
+        raise UserError(f"--history {arguments.history}: {error.strerror or error}") from error
+    return [{"venue": file.venue, "path": str(file.path), "frames": file.frames} for file in files]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; 0, or 2 with one line on stderr if the user must change something."""
+    # A client that goes away in the middle of a handshake is nothing to write a traceback about.
+    logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+    try:
+        uvloop.run(_run(_parser().parse_args(arguments)))
+    except UserError as error:
+        sys.stderr.write(f"venue server: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
