@@ -121,6 +121,7 @@ class Timescale(ConfigurableResource[Any]):
             self._connection = psycopg.connect(
                 self.url, autocommit=True, row_factory=dict_row, connect_timeout=_CONNECT_TIMEOUT_S
             )
+            self._connection.execute("set time zone 'UTC'")  # frames compare with no other zone
         return self._connection
 
     def _open_reader(self) -> "AdbcConnection":

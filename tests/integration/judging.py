@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -89,13 +89,17 @@ class Desk:
 
 
 @contextmanager
-def open_desk(url: str) -> Iterator[Desk]:
-    """A desk over a migrated database, with the instruments BTC, ETH and SOL of venue `binance` as 1, 2 and
-    3."""
+def open_desk(url: str, instruments: Sequence[str] | None = ("BTC", "ETH", "SOL")) -> Iterator[Desk]:
+    """A desk over a migrated database.
+
+    Its instruments are those given, spot against USDT at venue `binance`, numbered from 1; None: those that
+    are there.
+    """
     with DagsterInstance.ephemeral() as instance:
         desk = Desk(url, instance)
-        desk.fetch("truncate market.instruments restart identity")
-        for base in ("BTC", "ETH", "SOL"):
+        if instruments is not None:
+            desk.fetch("truncate market.instruments restart identity")
+        for base in instruments or ():
             desk.fetch(
                 "insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote)"
                 " values ('binance', %s, %s, 'spot', %s, 'USDT')",
