@@ -106,6 +106,7 @@ class EmbeddedPostgres:
             UserError: no place for the data, the port is taken, the programs are missing.
             ProcessFailed: the server did not come up; the message ends with its log.
         """
+        self._cluster.exists()  # says so where it is another user's
         with self._cluster.exclusive():
             server = self._adopt() or self._launch()
             _create_databases(server)
@@ -113,6 +114,8 @@ class EmbeddedPostgres:
 
     def running(self) -> Server | None:
         """The server if it runs and accepts connections now; starts nothing."""
+        if not self._cluster.exists():
+            return None
         found = self._postmaster()
         claim = _PidFile.read(self._cluster.data)
         if found is None or claim is None or claim.status != "ready":

@@ -27,6 +27,7 @@ _FORMS = {
     "quote": "upper case such as USDT",
     "tick_size": "a number above 0, or left out",
     "contract_size": "a number above 0, or left out for 1",
+    "contract_currency": "base or quote, or left out for base",
 }
 
 Code = Annotated[str, Field(pattern=r"^[A-Z0-9.]+(-[A-Z0-9.]+)*$")]
@@ -45,6 +46,7 @@ class Instrument(BaseModel):
     quote: Code
     tick_size: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] | None = None
     contract_size: Annotated[float, Field(gt=0, allow_inf_nan=False, strict=False)] = 1.0
+    contract_currency: Literal["base", "quote"] = "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ with entries as (
     select *
     from jsonb_to_recordset(%s) as entry (
         venue text, symbol text, venue_symbol text, kind text, base text, quote text,
-        tick_size double precision, contract_size double precision
+        tick_size double precision, contract_size double precision, contract_currency text
     )
 )
 """
@@ -140,6 +142,7 @@ set
     quote = entries.quote,
     tick_size = entries.tick_size,
     contract_size = entries.contract_size,
+    contract_currency = entries.contract_currency,
     is_active = true
 from entries
 where
@@ -147,10 +150,12 @@ where
     and instrument.venue_symbol = entries.venue_symbol
     and (
         instrument.symbol, instrument.kind, instrument.base, instrument.quote,
-        instrument.tick_size, instrument.contract_size, instrument.is_active
+        instrument.tick_size, instrument.contract_size, instrument.contract_currency,
+        instrument.is_active
     ) is distinct from (
         entries.symbol, entries.kind, entries.base, entries.quote,
-        entries.tick_size, entries.contract_size, true
+        entries.tick_size, entries.contract_size, entries.contract_currency,
+        true
     )
 """
 )
@@ -158,7 +163,9 @@ where
 _INSERT = (
     _ENTRIES
     + """
-insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote, tick_size, contract_size)
+insert into market.instruments (
+    venue, symbol, venue_symbol, kind, base, quote, tick_size, contract_size, contract_currency
+)
 select
     entries.venue,
     entries.symbol,
@@ -167,7 +174,8 @@ select
     entries.base,
     entries.quote,
     entries.tick_size,
-    entries.contract_size
+    entries.contract_size,
+    entries.contract_currency
 from entries
 where not exists (
     select

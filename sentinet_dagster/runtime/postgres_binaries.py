@@ -81,9 +81,16 @@ def service_account(data: Path) -> Account:
     """The account to run PostgreSQL as. For root: whoever `data` belongs to already, else `nobody`.
 
     Raises:
-        UserError: we are root and there is no user `nobody`.
+        UserError: we are root and there is no user `nobody`, or we are a number without a name.
     """
     if os.geteuid() != 0:
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise UserError(
+                f"PostgreSQL wants a user with a name, and user {os.geteuid()} has none on this machine: "
+                "run sentinet as another user, or set SENTINET_DATABASE_URL"
+            ) from None
         return Account(os.geteuid(), os.getegid(), switch=False)
     if data.is_dir() and data.stat().st_uid != 0:
         return Account(data.stat().st_uid, data.stat().st_gid, switch=True)

@@ -81,8 +81,18 @@ class PostgresCluster:
         return "sentinet_" + hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
 
     def exists(self) -> bool:
-        """Whether there is a data directory. It appears whole or not at all."""
-        return self.data.is_dir()
+        """Whether there is a data directory. It appears whole or not at all.
+
+        Raises:
+            UserError: it is another user's.
+        """
+        try:
+            return self.data.is_dir()
+        except PermissionError:
+            raise UserError(
+                f"the database in {self._directory} is another user's: "
+                "run sentinet as that user, or set SENTINET_HOME to another folder"
+            ) from None
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -394,6 +394,26 @@ def test_root_runs_the_server_of_a_user_as_that_user(open_place: Path) -> None:
     assert psutil.Process(server.pid).username() == "daemon"
 
 
+@as_root
+def test_another_users_server_is_left_alone(open_place: Path) -> None:
+    embedded(open_place).start()
+    daemon = pwd.getpwnam("daemon")
+    child = os.fork()
+    if child == 0:  # a user is switched for good, so not here
+        os.setgroups([])
+        os.setgid(daemon.pw_gid)
+        os.setuid(daemon.pw_uid)
+        told = 0
+        for attempt in (embedded(open_place).start, embedded(open_place).stop, embedded(open_place).running):
+            try:
+                attempt()
+            except UserError as error:
+                told += "is another user's: run sentinet as that user" in str(error)
+        os._exit(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
+    assert embedded(open_place).running() is not None
+
+
 def test_a_stop_that_clients_resist_is_forced(place: Path) -> None:
     postgres = embedded(place)
     server = postgres.start()

@@ -40,14 +40,21 @@ def test_the_projects_own_configuration_is_loaded(database_url: str) -> None:
 def test_every_column_follows_the_file(database_url: str) -> None:
     watch(database_url, (BTC,))
     changed = instrument(
-        "BTC-USDT", "BTCUSDT", kind="perpetual", quote="USD", tick_size=None, contract_size=10.0
+        "BTC-USDT",
+        "BTCUSDT",
+        kind="perpetual",
+        quote="USD",
+        tick_size=None,
+        contract_size=10.0,
+        contract_currency="quote",
     )
     assert watch(database_url, (changed,)) == Loaded(active=1, added=0, changed=1, deactivated=0)
     with psycopg.connect(database_url) as connection:
         row = connection.execute(
-            "select venue, kind, base, quote, tick_size, contract_size from market.instruments"
+            "select venue, kind, base, quote, tick_size, contract_size, contract_currency "
+            "from market.instruments"
         ).fetchone()
-    assert row == ("binance", "perpetual", "BTC", "USD", None, 10.0)
+    assert row == ("binance", "perpetual", "BTC", "USD", None, 10.0, "quote")
 
 
 def test_what_goes_becomes_inactive_and_what_returns_keeps_its_id(database_url: str) -> None:

@@ -32,7 +32,7 @@ def test_the_projects_own_file_is_good() -> None:
 def test_optional_keys_have_defaults(config: Path) -> None:
     (instrument,) = read_instruments(write(config, GOOD))
     assert instrument.tick_size is None
-    assert instrument.contract_size == 1
+    assert (instrument.contract_size, instrument.contract_currency) == (1, "base")
     (instrument,) = read_instruments(write(config, GOOD.replace("}", ", tick_size: 1}")))
     assert instrument.tick_size == 1.0
 
@@ -50,6 +50,7 @@ def test_optional_keys_have_defaults(config: Path) -> None:
         ),
         (GOOD.replace("base: BTC, ", ""), "base is missing: write upper case such as BTC"),
         (GOOD.replace("}", ", tick_size: -1}"), "tick_size is -1: write a number above 0, or left out"),
+        (GOOD.replace("}", ", contract_currency: usd}"), "contract_currency is 'usd': write base or quote"),
         (GOOD.replace("}", ", contract_size: .inf}"), "contract_size is inf: write a number above 0"),
         (
             GOOD.replace("}", ", ticksize: 1}"),

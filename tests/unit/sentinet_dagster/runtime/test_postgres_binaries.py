@@ -16,9 +16,17 @@ MYSELF = Account(os.geteuid(), os.getegid(), switch=False)
 
 
 def test_a_user_runs_it_as_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 4321)
+    daemon = pwd.getpwnam("daemon").pw_uid
+    monkeypatch.setattr(os, "geteuid", lambda: daemon)
     account = service_account(tmp_path)
-    assert (account.uid, account.switch) == (4321, False)
+    assert (account.uid, account.switch) == (daemon, False)
+
+
+def test_a_user_without_a_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `docker run --user 54321` makes one."""
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(UserError, match="user 54321 has none on this machine"):
+        service_account(tmp_path)
 
 
 @as_root
