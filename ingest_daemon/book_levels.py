@@ -44,6 +44,9 @@ class Texts(msgspec.Struct, frozen=True, gc=False):
     checksum: int | None  # the venue's; None: it sent none this time
 
 
+_NO_TEXTS = Texts((), (), None)
+
+
 class ChecksumRule(Protocol):
     """How a venue sums up a book."""
 
@@ -156,13 +159,11 @@ class _Side:
 
     __slots__ = ("_keys", "_sign", "_sizes", "_texts", "_worst")
 
-    def __init__(
-        self, sign: int, levels: Sequence[Level], texts: Sequence[str] | None, is_truncated: bool
-    ) -> None:
+    def __init__(self, sign: int, levels: Sequence[Level], texts: Sequence[str], is_truncated: bool) -> None:
         self._sign = sign
         self._sizes = {sign * price: size for price, size in levels if size > 0.0}
         # Words of levels that are gone stay behind; only those of levels that are there are looked up.
-        self._texts = {} if texts is None else _by_key(sign, levels, texts)
+        self._texts = _by_key(sign, levels, texts) if texts else {}
         self._keys = sorted(self._sizes)
         # None: every level is known.
         self._worst = self._keys[0] if is_truncated and self._keys else None
@@ -226,13 +227,14 @@ class Levels:
     __slots__ = ("_checksum", "_kept", "_rule", "asks", "bids", "last_id", "occurred_at")
 
     def __init__(self, snapshot: Snapshot, rule: ChecksumRule | None = None, kept: int | None = None) -> None:
-        texts = snapshot.texts
-        self.bids = _Side(1, snapshot.bids, texts and texts.bids, snapshot.is_bids_truncated)
-        self.asks = _Side(-1, snapshot.asks, texts and texts.asks, snapshot.is_asks_truncated)
+        texts = snapshot.texts or _NO_TEXTS
+        self.bids = _Side(1, snapshot.bids, texts.bids, snapshot.is_bids_truncated)
+        self.asks = _Side(-1, snapshot.asks, texts.asks, snapshot.is_asks_truncated)
         self.last_id = snapshot.last_id
         self.occurred_at = snapshot.occurred_at
-        self._rule, self._kept = rule, kept
-        self._checksum = texts and texts.checksum
+        self._rule = None if snapshot.texts is None else rule
+        self._kept = kept
+        self._checksum = texts.checksum
 
     def apply(self, diff: Diff) -> None:
         """Make it the book as of the diff."""
@@ -241,8 +243,9 @@ class Levels:
         if self._kept is not None:
             self.bids.cut(self._kept)
             self.asks.cut(self._kept)
-        self._checksum = None
-        if diff.texts is not None:
+        if diff.texts is None:
+            self._rule = None  # the words are no longer those of these levels
+        else:
             self.bids.apply_texts(diff.bids, diff.texts.bids)
             self.asks.apply_texts(diff.asks, diff.texts.asks)
             self._checksum = diff.texts.checksum

@@ -25,7 +25,7 @@ from ingest_daemon.events import Event
 from ingest_daemon.feed import Feed, backoff_s
 from ingest_daemon.health import Health, serve
 from ingest_daemon.store import Store, WriteReport
-from ingest_daemon.venues import VENUES
+from ingest_daemon.venues import VENUES, Listing
 
 __all__ = ["EventQueue", "StoreThread", "Writer", "run"]
 
@@ -130,7 +130,7 @@ class StoreThread:
         """Write a batch, however long the database is away. Raises StoreRejected."""
         return await self._patiently(lambda: self._store.write(batch))
 
-    async def load_instruments(self, venues: Sequence[str]) -> dict[str, dict[str, int]]:
+    async def load_instruments(self, venues: Sequence[str]) -> dict[str, dict[str, Listing]]:
         """The active instruments, however long the database is away. Raises StoreRejected."""
         return await self._patiently(lambda: self._store.load_instruments(venues))
 
@@ -249,7 +249,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
 
 async def _ingest(
     settings: Settings,
-    symbols: Mapping[str, Mapping[str, int]],
+    symbols: Mapping[str, Mapping[str, Listing]],
     store: StoreThread,
     health: Health,
     stop: asyncio.Event,
@@ -279,7 +279,7 @@ async def _ingest(
 
 
 def _feeds(
-    settings: Settings, symbols: Mapping[str, Mapping[str, int]], queue: EventQueue, health: Health
+    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], queue: EventQueue, health: Health
 ) -> dict[str, Feed]:
     feeds = {}
     for venue, wanted in settings.enabled_venues.items():

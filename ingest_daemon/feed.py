@@ -28,7 +28,7 @@ from websockets.typing import Subprotocol
 
 from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
 from ingest_daemon.events import Event, FeedGap, GapCause, RejectedFrame
-from ingest_daemon.venues import Request, Session, VenueProtocol
+from ingest_daemon.venues import Listing, Request, Session, VenueProtocol
 
 __all__ = ["Feed", "FeedStats", "Sink", "backoff_s"]
 
@@ -98,7 +98,7 @@ class Feed:
         self,
         venue: str,
         protocol: VenueProtocol,
-        symbols: Mapping[str, int],
+        symbols: Mapping[str, Listing],
         channels: Sequence[str],
         sink: Sink,
         *,
@@ -194,12 +194,17 @@ class Feed:
                 self._take(session, message)
                 for request in session.pending_requests():
                     tasks.create_task(self._fetch(client, session, request))
+                for text in session.pending_messages():
+                    await socket.send(text)
                 if self._sink.is_full:
                     await self._wait_for_room()
         except ConnectionClosed as error:
             raise FeedLost(_words(error)) from error
 
     def _take(self, session: Session, message: bytes) -> None:
+        if self._is_recorded and message.startswith(b"{"):
+            self._take_answer(session, message)
+            return
         frame, received_at = self._split(message)
         stats = self.stats
         stats.frames += 1
@@ -216,6 +221,14 @@ class Feed:
         if begun:
             self._observe_parse(time.perf_counter() - begun)
         self._put(events, len(frame))
+
+    def _take_answer(self, session: Session, message: bytes) -> None:
+        """A server of recordings answers a request in its own time: that is no part of the recording."""
+        try:
+            session.parse(message, self._last_received_at or 0)
+        except (ParseError, VenueRefused) as error:
+            self.stats.refused += 1
+            self._log.error("venue refused a request", error=str(error))
 
     def _split(self, message: bytes) -> tuple[bytes, int]:
         """The venue's frame and when it was received, by our clock or the recording's."""

@@ -24,7 +24,7 @@ import msgspec
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
 from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
-from ingest_daemon.venues import VENUES, Session, VenueProtocol
+from ingest_daemon.venues import VENUES, Listing, Session, VenueProtocol
 
 __all__ = ["ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
 
@@ -51,8 +51,8 @@ class WriteReport(Protocol):
 class Sink(Protocol):
     """Where batches go: `ingest_daemon.store.Store`."""
 
-    def load_instruments(self, venues: Iterable[str]) -> Mapping[str, Mapping[str, int]]:
-        """Venue → venue symbol → instrument_id."""
+    def load_instruments(self, venues: Iterable[str]) -> Mapping[str, Mapping[str, Listing]]:
+        """Venue → venue symbol → what it is."""
 
     def write(self, batch: Batch) -> WriteReport:
         """Write a batch in one transaction."""
@@ -183,7 +183,7 @@ def _recognise(path: Path) -> VenueProtocol:
     raise RecordingError(f"{path}: no frame of a protocol known ({', '.join(VENUES)}); name its protocol")
 
 
-def _open_source(scan: _Scan, known: Mapping[str, int]) -> _Source:
+def _open_source(scan: _Scan, known: Mapping[str, Listing]) -> _Source:
     for symbol in scan.symbols:
         if symbol not in known:
             raise ConfigError(

@@ -28,6 +28,7 @@ from psycopg.types.range import Range
 from ingest_daemon.batcher import Batch
 from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
+from ingest_daemon.venues import Listing
 
 __all__ = ["MERGE_WITHIN_US", "Store", "WriteReport", "spans"]
 
@@ -58,7 +59,7 @@ _INSERT_LEDGER: Final = """
     values (%s, %s, %s, %s, %s, %s, %s)
 """
 _SELECT_INSTRUMENTS: Final = """
-    select venue, venue_symbol, instrument_id
+    select venue, venue_symbol, instrument_id, contract_size, contract_currency
     from market.instruments
     where is_active and venue = any(%s)
     order by venue, venue_symbol
@@ -127,18 +128,18 @@ class Store:
         if self._connection is not None:
             self._connection.close()
 
-    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, int]]:
-        """The active instruments: venue → venue symbol → instrument_id; {} for a venue that has none.
+    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, Listing]]:
+        """The active instruments: venue → venue symbol → what it is; {} for a venue that has none.
 
         Raises:
             StoreUnavailable, StoreRejected: as `write`.
         """
-        found: dict[str, dict[str, int]] = {venue: {} for venue in venues}
+        found: dict[str, dict[str, Listing]] = {venue: {} for venue in venues}
         rows = self._transact(
             lambda connection: connection.execute(_SELECT_INSTRUMENTS, [list(found)]).fetchall()
         )
-        for venue, symbol, instrument_id in rows:
-            found[venue][symbol] = instrument_id
+        for venue, symbol, *listing in rows:
+            found[venue][symbol] = Listing(*listing)
         return found
 
     def write(self, batch: Batch) -> WriteReport:

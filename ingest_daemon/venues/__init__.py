@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ingest_daemon.venues.base import Capabilities, Request, Session, VenueProtocol
-from ingest_daemon.venues.binance import BINANCE_SPOT, BINANCE_USDM
+from ingest_daemon.venues.base import Capabilities, Listing, Request, Session, VenueProtocol
+from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
 
-__all__ = ["VENUES", "Capabilities", "Request", "Session", "VenueProtocol"]
+__all__ = ["VENUES", "Capabilities", "Listing", "Request", "Session", "VenueProtocol"]
 
-_ENTRIES: tuple[VenueProtocol, ...] = (BINANCE_SPOT, BINANCE_USDM)
+_ENTRIES: tuple[VenueProtocol, ...] = (BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM)
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

@@ -9,13 +9,15 @@ is a new session. The daemon drives it:
     events = session.parse(frame, received_at)       # per frame
     for request in session.pending_requests():       # snapshots of books, keep-alives …
         events = session.answer(request, body, received_at)
+    for text in session.pending_messages():          # subscribing anew …
+        ...
     gaps = session.close(now)                        # when the socket ends
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -32,6 +34,14 @@ class Capabilities(msgspec.Struct, frozen=True):
     sequence_check: bool = False
     checksum: bool = False
     trade_history: bool = False  # missed trades can be fetched afterwards
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """An instrument as its venue lists it: who it is here, and what one contract is."""
+
+    instrument_id: int
+    contract_size: float = 1.0  # a size of 1 at the venue is so many units of the contract's currency
+    contract_currency: Literal["base", "quote"] = "base"
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -74,6 +84,9 @@ class Session(Protocol):
     def pending_requests(self) -> Sequence[Request]:
         """What the session needs fetched now. Each is returned once, until its answer says otherwise."""
 
+    def pending_messages(self) -> Sequence[str]:
+        """The text frames to send now, in order; each is returned once. Asked for after every frame."""
+
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """The events that a REST answer makes possible (a book in sync again). Raises as `parse`.
 
@@ -104,12 +117,12 @@ class VenueProtocol(Protocol):
     def keep_alive_s(self) -> float | None:
         """Seconds of idleness after which `Session.keep_alive` is sent; None: never."""
 
-    def open_session(self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]) -> Session:
+    def open_session(self, venue: str, symbols: Mapping[str, Listing], channels: Sequence[str]) -> Session:
         """A fresh session.
 
         Args:
             venue: the operator's name of the venue (`market.instruments.venue`), for `FeedGap`.
-            symbols: venue symbol (upper case, as the venue writes it) → instrument_id.
+            symbols: venue symbol, as the venue writes it → what it is.
             channels: the channels wanted.
 
         Raises:

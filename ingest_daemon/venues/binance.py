@@ -1,4 +1,4 @@
-"""The dialect of Binance spot and USD-M futures: what to subscribe to, who reads a frame, what to fetch.
+"""The dialect of Binance spot, USD-M and COIN-M futures: subscriptions, who reads a frame, what to fetch.
 
 What lives here: the state of a session. What never does: the meaning of single frames and the evidence for it
 (`binance_frames.py`), the arithmetic of a book (`books.py`), sockets, clocks, fetching.
@@ -20,18 +20,20 @@ from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceR
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FeedGap
 from ingest_daemon.venues import binance_frames as frames
-from ingest_daemon.venues.base import Capabilities, Request
+from ingest_daemon.venues.base import Capabilities, Listing, Request
+from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
+from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
+from ingest_daemon.venues.stream_books import Pauses
 
-__all__ = ["BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
+__all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
 _STREAMS_PER_REQUEST = 200
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
-_FIRST_PAUSE_US = 1_000_000  # between two snapshot requests of one symbol; doubles …
-_LONGEST_PAUSE_US = 60_000_000  # … up to this
-_CALM_US = 600_000_000  # after so long without a request the pauses start anew
-_VALUE_SHOWN = 80  # characters of an offending value in a message
+
+
+Kind = Literal["spot", "usdm", "coinm"]
 
 
 class _Channel(msgspec.Struct, frozen=True):
@@ -59,14 +61,14 @@ _USDM_CHANNELS = {
     ),
     "depth": _DEPTH,
     "markPrice": _Channel("@markPrice@1s", ("@markPrice",), frames.mark_price_reader),
-}
+}  # COIN-M has the same
 
 
 class BinanceMarket(msgspec.Struct, frozen=True):
     """One of Binance's markets: an entry of `VENUES`."""
 
     name: str
-    kind: Literal["spot", "usdm"]
+    kind: Kind
     capabilities: Capabilities
     channel_table: Mapping[str, _Channel]
     depth_path: str  # of the REST snapshot
@@ -79,7 +81,9 @@ class BinanceMarket(msgspec.Struct, frozen=True):
         """The venue's own words, all that `open_session` accepts."""
         return tuple(self.channel_table)
 
-    def open_session(self, venue: str, symbols: Mapping[str, int], channels: Sequence[str]) -> BinanceSession:
+    def open_session(
+        self, venue: str, symbols: Mapping[str, Listing], channels: Sequence[str]
+    ) -> BinanceSession:
         """A fresh session; ConfigError names an unknown channel and those accepted."""
         for channel in channels:
             if channel not in self.channel_table:
@@ -101,7 +105,7 @@ class BinanceSession:
     """One socket's worth of state."""
 
     def __init__(
-        self, market: BinanceMarket, venue: str, symbols: Mapping[str, int], channels: Sequence[str]
+        self, market: BinanceMarket, venue: str, symbols: Mapping[str, Listing], channels: Sequence[str]
     ) -> None:
         self._venue = venue
         self._symbols = symbols
@@ -109,12 +113,12 @@ class BinanceSession:
         self._streams = [
             symbol.lower() + market.channel_table[channel].live for symbol in symbols for channel in channels
         ]
-        self._readers: dict[bytes, frames.Reader] = {}
+        self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
-        for symbol, instrument_id in symbols.items():
+        for symbol, listing in symbols.items():
             for name in channels:
-                self._add_readers(market, name, symbol, instrument_id)
+                self._add_readers(market, name, symbol, listing)
 
     def path(self) -> str:
         """The combined stream; what it carries is subscribed to afterwards."""
@@ -140,7 +144,7 @@ class BinanceSession:
             return f"{next(iter(self._symbols)).lower()}@depthSnapshot"
         try:
             return _decode_other(frame).stream or ""
-        except frames.DECODE_ERRORS:
+        except DECODE_ERRORS:
             return ""
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
@@ -148,8 +152,8 @@ class BinanceSession:
         read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
         try:
             return read(frame, received_at)
-        except frames.DECODE_ERRORS as error:
-            raise ParseError(_explanation(frame, error)) from error
+        except DECODE_ERRORS as error:
+            raise ParseError(explanation(frame, error)) from error
 
     def pending_requests(self) -> Sequence[Request]:
         """Snapshots to fetch, at most one outstanding for a symbol."""
@@ -158,44 +162,46 @@ class BinanceSession:
         requests, self._requests = self._requests, []
         return requests
 
+    def pending_messages(self) -> Sequence[str]:
+        """None: a lost book is fetched."""
+        return ()
+
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """Apply a snapshot. After ParseError or VenueRefused it is asked for again, after a pause."""
         book = self._books[request.key]
         try:
             return book.take_snapshot(body, received_at)
-        except frames.DECODE_ERRORS as error:
+        except DECODE_ERRORS as error:
             refusal = _refusal_in(body)
             if refusal:
                 raise VenueRefused(f"{self._venue} refused {request.path}: {refusal}") from error
-            raise ParseError(f"answer to {request.path}: {_explanation(body, error)}") from error
+            raise ParseError(f"answer to {request.path}: {explanation(body, error)}") from error
 
     def close(self, now: int) -> Sequence[FeedGap]:
         """The gaps of books that are out of sync."""
         gaps = [book.builder.open_gap(now) for book in self._books.values()]
         return [gap for gap in gaps if gap is not None]
 
-    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, instrument_id: int) -> None:
+    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> None:
         channel = market.channel_table[name]
         if channel.reader is None:
-            read = self._depth_reader(market, name, symbol, instrument_id)
+            read = self._depth_reader(market, name, symbol, listing)
         else:
-            read = channel.reader(symbol, instrument_id)
+            read = in_base_units(listing, channel.reader(symbol, listing.instrument_id))
         for suffix in (channel.live, *channel.recorded):
             self._readers[(symbol.lower() + suffix).encode()] = read
 
-    def _depth_reader(
-        self, market: BinanceMarket, name: str, symbol: str, instrument_id: int
-    ) -> frames.Reader:
+    def _depth_reader(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> Reader:
         builder = BookBuilder(
             self._venue,
             name,
-            instrument_id,
+            listing.instrument_id,
             market.sequence_rule,
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="bookTicker" not in self._channels,
         )
         request = Request(symbol, f"{market.depth_path}?symbol={symbol}&limit={_SNAPSHOT_LEVELS}")
-        book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff)
+        book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff, to_base_units(listing))
 
         def read(frame: bytes, received_at: int) -> Sequence[Event]:
             events = book.read(frame, received_at)
@@ -236,7 +242,7 @@ class BinanceSession:
 
     def _why_unknown(self, stream: str) -> str:
         symbol = stream.partition("@")[0].upper()
-        what = f"stream {stream!r:.{_VALUE_SHOWN}}"
+        what = f"stream {stream!r:.{VALUE_SHOWN}}"
         return f"{what} is not subscribed" + ("" if symbol in self._symbols else f", nor is symbol {symbol}")
 
     def _asked_in(self, number: int | str | None) -> str:
@@ -250,19 +256,21 @@ class BinanceSession:
 class _BookFeed:
     """The book of one symbol and the asking for its snapshot: one request at a time, with growing pauses."""
 
-    def __init__(self, symbol: str, builder: BookBuilder, read_diff: frames.DiffReader) -> None:
+    def __init__(
+        self, symbol: str, builder: BookBuilder, read_diff: frames.DiffReader, convert: Converter
+    ) -> None:
         self.builder = builder
+        self._convert = convert
         self._symbol = symbol
         self._read_diff = read_diff
         self._is_asked = False
-        self._asked_at = -_CALM_US
-        self._pause_us = 0
+        self._pauses = Pauses()
 
     def read(self, frame: bytes, received_at: int) -> Sequence[Event]:
         symbol, diff = self._read_diff(frame)
         if symbol != self._symbol:
             raise frames.foreign(self._symbol, symbol)
-        return self.builder.apply(diff, received_at)
+        return self._convert(self.builder.apply(diff, received_at))
 
     def take_snapshot(self, body: bytes, received_at: int) -> Sequence[Event]:
         """Apply an answer of the REST interface. Whatever it says, the request is answered."""
@@ -275,15 +283,12 @@ class _BookFeed:
             is_bids_truncated=len(data.bids) >= _SNAPSHOT_LEVELS,
             is_asks_truncated=len(data.asks) >= _SNAPSHOT_LEVELS,
         )
-        return self.builder.apply_snapshot(snapshot, received_at)
+        return self._convert(self.builder.apply_snapshot(snapshot, received_at))
 
     def should_ask(self, now: int) -> bool:
         """Whether to ask for a snapshot now; if so, it counts as asked."""
-        if self._is_asked or not self.builder.wants_snapshot or now < self._asked_at + self._pause_us:
+        if self._is_asked or not self.builder.wants_snapshot or not self._pauses.are_over(now):
             return False
-        is_calm = now >= self._asked_at + _CALM_US
-        self._pause_us = _FIRST_PAUSE_US if is_calm else min(2 * self._pause_us, _LONGEST_PAUSE_US)
-        self._asked_at = now
         self._is_asked = True
         return True
 
@@ -310,12 +315,11 @@ class _Marks(msgspec.Struct, gc=False):
 
     e: str = ""
     s: str = ""
-    ps: str | None = None  # COIN-M only
     pu: int | None = None
     M: bool | None = None  # spot only
     E: int | None = None
     lastUpdateId: int | None = None  # noqa: N815 - the venue's name
-    symbol: str | None = None  # of a REST snapshot: COIN-M only
+    symbol: str = ""  # of a REST snapshot: COIN-M only
     u: int | None = None
 
 
@@ -326,18 +330,19 @@ class _Marked(_Marks, gc=False):
 _decode_other = msgspec.json.Decoder(_Other).decode
 _decode_marked = msgspec.json.Decoder(_Marked).decode
 # BTCUSD_PERP, BTCUSD_240927; but not BTCBUSD_210129, which is a dated future of USD-M.
+_FUTURES_EVENTS = ("depthUpdate", "trade", "aggTrade", "bookTicker", "markPriceUpdate")
 _COIN_MARGINED = re.compile(r"(?<!B)USD_\w+\Z")
 
 
-def _kind_of(frame: bytes) -> Literal["spot", "usdm"] | None:
+def _kind_of(frame: bytes) -> Kind | None:
     """The market a recorded frame comes from, by the fields that only one of them sends."""
     try:
         marked = _decode_marked(frame)
-    except frames.DECODE_ERRORS:
+    except DECODE_ERRORS:
         return None
     marks = marked if marked.data is None else marked.data
-    if marks.ps is not None or marks.symbol is not None or _COIN_MARGINED.search(marks.s):
-        return None
+    if _COIN_MARGINED.search(marks.s or marks.symbol):
+        return "coinm" if marks.e in _FUTURES_EVENTS or marks.lastUpdateId is not None else None
     match marks.e:
         case "depthUpdate":
             return "spot" if marks.pu is None else "usdm"
@@ -362,26 +367,8 @@ def _refusal_of(other: _Other) -> str:
 def _refusal_in(body: bytes) -> str:
     try:
         return _refusal_of(_decode_other(body))
-    except frames.DECODE_ERRORS:
+    except DECODE_ERRORS:
         return ""
-
-
-_PATH = re.compile(r"`\$((?:\.\w+|\[\d+\])+)`")
-_STEP = re.compile(r"\.(\w+)|\[(\d+)\]")
-
-
-def _explanation(frame: bytes, error: Exception) -> str:
-    """The decoder's words, which name the field, and the value found there."""
-    path = _PATH.search(str(error))
-    if path is None or "missing required" in str(error):
-        return str(error)
-    try:
-        value = msgspec.json.decode(frame)
-        for key, index in _STEP.findall(path[1]):
-            value = value[key] if key else value[int(index)]
-    except (*frames.DECODE_ERRORS, LookupError, TypeError):
-        return str(error)
-    return f"{error}, found {value!r:.{_VALUE_SHOWN}}"
 
 
 BINANCE_SPOT = BinanceMarket(
@@ -401,6 +388,15 @@ BINANCE_USDM = BinanceMarket(
     ),
     channel_table=_USDM_CHANNELS,
     depth_path="/fapi/v1/depth",
+    sequence_rule=LinkedIds(),
+    read_diff=frames.read_usdm_diff,
+)
+BINANCE_COINM = BinanceMarket(
+    name="binance_coinm",
+    kind="coinm",
+    capabilities=BINANCE_USDM.capabilities,
+    channel_table=_USDM_CHANNELS,
+    depth_path="/dapi/v1/depth",
     sequence_rule=LinkedIds(),
     read_diff=frames.read_usdm_diff,
 )

@@ -1,9 +1,11 @@
-"""What the frames of Binance spot and USD-M futures say: shapes, bounds, and the readers that make events.
+"""What the frames of Binance spot, USD-M and COIN-M say: shapes, bounds, and the readers that make events.
 
 What lives here: pure functions of one frame. What never does: the state of a session (`binance.py`), books
-(`books.py`), sockets, clocks. COIN-M (`BTCUSD_PERP`) trades in contracts and is not spoken here.
+(`books.py`), sockets, clocks, contracts (`contracts.py`).
 
-Evidence: read in live recordings of 2024-07-18 and 2024-08-08 (trade, bookTicker, diff depth, REST snapshot),
+COIN-M (`BTCUSD_PERP`) speaks as USD-M does, of contracts of 10 or 100 USD, and names the pair in `ps`.
+
+Evidence: live recordings of 2024-07-18 and 2024-08-08 (trade, bookTicker, diff depth, REST snapshot),
 captures of 2021 (aggTrade, bookTicker, diff depth) and published examples of 2019 to 2021 (markPrice).
 `depth20` and refusals are as the venue documents them.
 
@@ -21,7 +23,8 @@ captures of 2021 (aggTrade, bookTicker, diff depth) and published examples of 20
     depth       spot    Book, FeedGap   U to u, contiguous: U = last u + 1; time is E, there is no T
     depth       usdm    Book, FeedGap   U to u, pu = last u: ids of all symbols, so they skip; time is T
     markPrice   usdm    ReferencePrice  E time, p mark, i index (absent in 2019), r funding rate, T next
-                                        funding; a dated future sends r and T as 0, which is None here
+                                        funding; a dated future sends r as 0 or "" and T as 0: None here.
+                                        COIN-M sent no i in 2020
 
 Times are milliseconds, prices and sizes decimal strings. A recording has the REST snapshot of a book as a
 line without an envelope: spot sends lastUpdateId, bids, asks, USD-M also E and T; neither says the symbol.
@@ -30,7 +33,6 @@ line without an envelope: spot sends lastUpdateId, bids, asks, USD-M also E and 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
@@ -38,11 +40,22 @@ import msgspec
 from ingest_daemon.books import Diff
 from ingest_daemon.errors import ParseError
 from ingest_daemon.events import AggressorSide, Book, Event, Quote, ReferencePrice, Trade
+from ingest_daemon.venues.fields import (
+    FIRST_MS,
+    LAST_MS,
+    VALUE_SHOWN,
+    Id,
+    Levels,
+    Milliseconds,
+    Price,
+    Rate,
+    Reader,
+    Size,
+    top_of_book,
+)
 
 __all__ = [
-    "DECODE_ERRORS",
     "DiffReader",
-    "Reader",
     "ReaderMaker",
     "RestSnapshot",
     "aggregate_reader",
@@ -59,24 +72,10 @@ __all__ = [
     "usdm_trade_reader",
 ]
 
-# Everything that decoding may raise: malformed JSON, wrong shape, bad UTF-8, absurd nesting.
-DECODE_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
-
 _BUY, _SELL = int(AggressorSide.BUY), int(AggressorSide.SELL)
-_FLOAT_MAX = 1.7976931348623157e308  # as a bound: neither infinite nor NaN
-Price = Annotated[float, msgspec.Meta(gt=0, le=_FLOAT_MAX)]
-Size = Annotated[float, msgspec.Meta(gt=0, le=_FLOAT_MAX)]
-SizeOrZero = Annotated[float, msgspec.Meta(ge=0, le=_FLOAT_MAX)]  # 0: the level is gone
-Rate = Annotated[float, msgspec.Meta(ge=-_FLOAT_MAX, le=_FLOAT_MAX)]
 Zero = Annotated[float, msgspec.Meta(ge=0, le=0)]
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-# Milliseconds in [2009, 2100): seconds, microseconds and nanoseconds of our days lie outside.
-_FIRST_MS, _LAST_MS = 1_230_768_000_000, 4_102_444_799_999
-Milliseconds = Annotated[int, msgspec.Meta(ge=_FIRST_MS, le=_LAST_MS)]
-Levels = list[tuple[Price, SizeOrZero]]
 BestLevels = Annotated[list[tuple[Price, Size]], msgspec.Meta(max_length=20)]
 
-Reader = Callable[[bytes, int], Sequence[Event]]  # (frame, received_at) → events
 ReaderMaker = Callable[[str, int], Reader]  # (symbol, instrument_id) → the reader of one stream
 DiffReader = Callable[[bytes], tuple[str, Diff]]  # frame → (symbol, diff)
 _Data = TypeVar("_Data")
@@ -164,7 +163,7 @@ class _MarkPrice(msgspec.Struct, gc=False):
     E: Milliseconds
     p: Price
     i: Price | None = None
-    r: Rate | None = None
+    r: str | None = None
     T: Id | None = None
 
 
@@ -270,8 +269,8 @@ def spot_top_reader(symbol: str, instrument_id: int) -> Reader:
 
     def read(frame: bytes, received_at: int) -> Sequence[Event]:
         data = _decode_spot_top(frame).data
-        bids, asks = _checked_top(symbol, data.bids, data.asks)
-        return (Book(instrument_id, data.lastUpdateId, None, received_at, *bids, *asks),)
+        top = top_of_book(f"{symbol} depth20", data.bids, data.asks)
+        return (Book(instrument_id, data.lastUpdateId, None, received_at, *top),)
 
     return read
 
@@ -283,8 +282,8 @@ def usdm_top_reader(symbol: str, instrument_id: int) -> Reader:
         data = _decode_usdm_top(frame).data
         if data.s != symbol:
             raise foreign(symbol, data.s)
-        bids, asks = _checked_top(symbol, data.b, data.a)
-        return (Book(instrument_id, data.u, data.T * 1000, received_at, *bids, *asks),)
+        top = top_of_book(f"{symbol} depth20", data.b, data.a)
+        return (Book(instrument_id, data.u, data.T * 1000, received_at, *top),)
 
     return read
 
@@ -297,9 +296,9 @@ def mark_price_reader(symbol: str, instrument_id: int) -> Reader:
         if data.s != symbol:
             raise foreign(symbol, data.s)
         next_funding_at = None if not data.T else data.T * 1000
-        if data.T and not _FIRST_MS <= data.T <= _LAST_MS:
+        if data.T and not FIRST_MS <= data.T <= LAST_MS:
             raise ParseError(f"{symbol} markPrice: T is {data.T}, not milliseconds of 2009 to 2099")
-        rate = None if next_funding_at is None else data.r
+        rate = _rate(symbol, data.r) if data.r and data.T else None
         occurred_at = data.E * 1000
         return (
             ReferencePrice(instrument_id, occurred_at, received_at, data.p, data.i, rate, next_funding_at),
@@ -308,22 +307,11 @@ def mark_price_reader(symbol: str, instrument_id: int) -> Reader:
     return read
 
 
-_Column = tuple[float, ...]
-
-
-def _checked_top(
-    symbol: str, bids: Sequence[tuple[float, float]], asks: Sequence[tuple[float, float]]
-) -> tuple[tuple[_Column, _Column], tuple[_Column, _Column]]:
-    """Prices and sizes of either side, after looking that they are in order and not crossed."""
-    bid_prices, ask_prices = tuple([price for price, _ in bids]), tuple([price for price, _ in asks])
-    ladder = (*ask_prices[::-1], *bid_prices)  # from the highest price to the lowest
-    for higher, lower in pairwise(ladder):
-        if higher <= lower:
-            raise ParseError(
-                f"{symbol} depth20: {lower} stands below {higher}; levels are crossed or out of order"
-            )
-    bid_sizes, ask_sizes = tuple([size for _, size in bids]), tuple([size for _, size in asks])
-    return (bid_prices, bid_sizes), (ask_prices, ask_sizes)
+def _rate(symbol: str, text: str) -> float:
+    try:
+        return msgspec.convert(text, Rate, strict=False)
+    except msgspec.ValidationError:
+        raise ParseError(f"{symbol} markPrice: r is {text!r:.{VALUE_SHOWN}}, not a rate") from None
 
 
 def read_spot_diff(frame: bytes) -> tuple[str, Diff]:

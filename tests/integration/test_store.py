@@ -23,6 +23,7 @@ from ingest_daemon.events import (
     Trade,
 )
 from ingest_daemon.store import Store
+from ingest_daemon.venues import Listing
 
 pytestmark = pytest.mark.integration
 
@@ -286,18 +287,20 @@ def test_the_active_instruments_are_found_by_the_venues_symbol(
     ids = dict(
         reader.execute(
             """
-            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote, is_active)
-            values ('here', 'A-USD', 'AUSD', 'spot', 'A', 'USD', true),
-                ('here', 'B-USD', 'BUSD', 'spot', 'B', 'USD', false),
-                ('there', 'C-USD', 'CUSD', 'spot', 'C', 'USD', true),
-                ('elsewhere', 'D-USD', 'DUSD', 'spot', 'D', 'USD', true)
+            insert into market.instruments (
+                venue, symbol, venue_symbol, kind, base, quote, is_active, contract_size, contract_currency
+            )
+            values ('here', 'A-USD', 'AUSD', 'spot', 'A', 'USD', true, 0.01, default),
+                ('here', 'B-USD', 'BUSD', 'spot', 'B', 'USD', false, default, default),
+                ('there', 'C-USD', 'CUSD', 'spot', 'C', 'USD', true, 100, 'quote'),
+                ('elsewhere', 'D-USD', 'DUSD', 'spot', 'D', 'USD', true, default, default)
             returning venue_symbol, instrument_id
             """
         ).fetchall()
     )
 
     assert store.load_instruments(["here", "there", "nowhere"]) == {
-        "here": {"AUSD": ids["AUSD"]},
-        "there": {"CUSD": ids["CUSD"]},
+        "here": {"AUSD": Listing(ids["AUSD"], 0.01, "base")},
+        "there": {"CUSD": Listing(ids["CUSD"], 100.0, "quote")},
         "nowhere": {},
     }

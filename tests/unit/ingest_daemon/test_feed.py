@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import RECORDED, Feed, backoff_s
-from ingest_daemon.venues import VENUES
+from ingest_daemon.venues import VENUES, Listing
 from tests.fake_venue import FakeVenue
 
 SPOT = VENUES["binance_spot"]
@@ -98,7 +98,7 @@ async def running(
     feed = Feed(
         "here",
         SPOT,
-        {"BTCUSDT": 1},
+        {"BTCUSDT": Listing(1)},
         channels,
         sink,
         websocket_url=venue.websocket_url,

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ingest_daemon.batcher import Batch, Limits
 from ingest_daemon.errors import ConfigError, RecordingError
 from ingest_daemon.replay import ReplayReport, StreamReport, read_recording, replay_files
+from ingest_daemon.venues import Listing
 
 START_NS = 1_723_161_254_000_000_000
 VENUES = {"binance_spot": "here", "binance_usdm": "there"}
@@ -33,8 +34,8 @@ class Memory:
     batches: list[Batch] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
-    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, int]]:
-        return {venue: {symbol: at for at, symbol in enumerate(self.symbols)} for venue in venues}
+    def load_instruments(self, venues: Iterable[str]) -> dict[str, dict[str, Listing]]:
+        return {venue: {symbol: Listing(at) for at, symbol in enumerate(self.symbols)} for venue in venues}
 
     def write(self, batch: Batch) -> Written:
         self.batches.append(batch)
@@ -216,5 +217,5 @@ def test_a_protocol_that_no_venue_speaks_is_named(tmp_path: Path) -> None:
 def test_frames_that_nobody_recognises_are_told_of(tmp_path: Path) -> None:
     path = record(tmp_path / "a", [(0, '{"channel":"trades"}')])
 
-    with pytest.raises(RecordingError, match=r"no frame of a protocol known \(binance_spot, binance_usdm\)"):
+    with pytest.raises(RecordingError, match=r"no frame of a protocol known \(binance_spot, binance_usdm, "):
         replay_files([path], Memory(), VENUES)

@@ -10,8 +10,8 @@ import pytest
 
 from ingest_daemon.errors import ParseError, VenueRefused
 from ingest_daemon.events import AggressorSide, Book, FeedGap, GapCause, Quote, ReferencePrice, Trade
-from ingest_daemon.venues import Session
-from ingest_daemon.venues.binance import BINANCE_SPOT, BINANCE_USDM, BinanceMarket
+from ingest_daemon.venues import Listing, Session
+from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM, BinanceMarket
 
 SEEN = 1_700_000_000_500_000
 MS = 1_700_000_000_001
@@ -24,7 +24,9 @@ def frame_of(stream: str, data: dict[str, Any]) -> bytes:
 
 
 def a_session(market: BinanceMarket = BINANCE_SPOT, channels: Sequence[str] | None = None) -> Session:
-    return market.open_session("here", {"BTCUSDT": 7}, market.channels if channels is None else channels)
+    return market.open_session(
+        "here", {"BTCUSDT": Listing(7)}, market.channels if channels is None else channels
+    )
 
 
 def parse(market: BinanceMarket, stream: str, data: dict[str, Any]) -> Any:
@@ -188,7 +190,7 @@ def test_a_channel_not_subscribed_is_refused() -> None:
 
 
 def test_streams_are_asked_for_in_chunks() -> None:
-    symbols = {f"COIN{i}USDT": i for i in range(150)}
+    symbols = {f"COIN{i}USDT": Listing(i) for i in range(150)}
     session = BINANCE_SPOT.open_session("here", symbols, ["trade", "depth", "trade"])
     requests = [json.loads(text) for text in session.subscribe()]
     assert [(r["method"], r["id"], len(r["params"])) for r in requests] == [
@@ -295,12 +297,10 @@ def test_a_recorded_snapshot_line_is_the_answer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symbols", "channels"), [({"BTCUSDT": 1, "ETHUSDT": 2}, ["depth"]), ({"BTCUSDT": 1}, ["trade"])]
+    ("symbols", "channels"), [(["BTCUSDT", "ETHUSDT"], ["depth"]), (["BTCUSDT"], ["trade"])]
 )
-def test_a_snapshot_line_that_cannot_be_placed_is_refused(
-    symbols: dict[str, int], channels: list[str]
-) -> None:
-    session = BINANCE_SPOT.open_session("here", symbols, channels)
+def test_a_snapshot_line_that_cannot_be_placed_is_refused(symbols: list[str], channels: list[str]) -> None:
+    session = BINANCE_SPOT.open_session("here", dict.fromkeys(symbols, Listing(1)), channels)
     with pytest.raises(ParseError, match="lastUpdateId 10"):
         session.parse(SNAPSHOT, SEEN)
 
@@ -315,12 +315,29 @@ def test_a_snapshot_line_that_cannot_be_placed_is_refused(
         frame_of("btcusd_240927@aggTrade", {"e": "aggTrade", "s": "BTCUSD_240927"}),
         frame_of("btcusd_perp@depth", {"e": "depthUpdate", "s": "BTCUSD_PERP", "ps": "BTCUSD", "pu": 1}),
         b'{"lastUpdateId":1,"E":1,"symbol":"BTCUSD_PERP","pair":"BTCUSD","bids":[],"asks":[]}',
-        b'{"result":null,"id":1}',
     ],
 )
-def test_coin_margined_frames_and_answers_are_nobodys(frame: bytes) -> None:
+def test_coin_margined_frames_are_told_by_their_symbol(frame: bytes) -> None:
+    assert BINANCE_COINM.recognises(frame)
     assert not BINANCE_SPOT.recognises(frame)
     assert not BINANCE_USDM.recognises(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"result":null,"id":1}',
+        frame_of("btcusd_perp@kline_1m", {"e": "kline", "s": "BTCUSD_PERP"}),
+    ],
+)
+def test_answers_and_other_streams_are_nobodys(frame: bytes) -> None:
+    assert not any(market.recognises(frame) for market in (BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM))
+
+
+def test_usdm_frames_may_name_their_pair() -> None:
+    frame = frame_of("btcusdt@depth", {"e": "depthUpdate", "s": "BTCUSDT", "ps": "BTCUSDT", "pu": 1, "st": 1})
+    assert BINANCE_USDM.recognises(frame)
+    assert not BINANCE_COINM.recognises(frame)
 
 
 def test_dated_futures_and_snapshots_are_recognised() -> None:
@@ -328,3 +345,58 @@ def test_dated_futures_and_snapshots_are_recognised() -> None:
     assert BINANCE_USDM.recognises(dated)
     assert BINANCE_SPOT.recognises(SNAPSHOT)
     assert BINANCE_USDM.recognises(SNAPSHOT[:-1] + b',"E":1,"T":1}')
+
+
+# COIN-M: contracts.
+
+COIN = {"BTCUSD_PERP": Listing(7, 100.0, "quote")}
+
+
+def coin(data: dict[str, Any], stream: str, channels: Sequence[str] = BINANCE_COINM.channels) -> Any:
+    session = BINANCE_COINM.open_session("here", COIN, channels)
+    (event,) = session.parse(frame_of(f"btcusd_perp@{stream}", {"s": "BTCUSD_PERP"} | data), SEEN)
+    return event
+
+
+def test_contracts_become_base_units_at_the_price_of_the_trade() -> None:
+    sold = {"t": 5, "p": "50000", "q": "4", "T": MS, "m": True, "X": "MARKET"}
+    assert coin(sold, "trade") == Trade(7, 5, US, SEEN, 50_000.0, 0.008, AggressorSide.SELL)
+    summed = {"a": 5, "p": "40000", "q": "8", "f": 1, "l": 3, "T": MS, "m": False}
+    assert coin(summed, "aggTrade") == Trade(7, 5, US, SEEN, 40_000.0, 0.02, AggressorSide.BUY, 3)
+
+
+def test_contracts_become_base_units_at_the_price_of_the_level() -> None:
+    best = {"u": 400, "b": "40000", "B": "4", "a": "50000", "A": "5", "T": MS}
+    assert coin(best, "bookTicker") == Quote(7, 400, US, SEEN, 40_000.0, 0.01, 50_000.0, 0.01)
+    top = {"u": 401, "T": MS, "b": [["40000", "4"], ["20000", "4"]], "a": [["50000", "5"]]}
+    book = Book(7, 401, US, SEEN, (40_000.0, 20_000.0), (0.01, 0.02), (50_000.0,), (0.01,))
+    assert coin(top, "depth20@100ms") == book
+
+
+def test_a_book_of_contracts_is_said_in_base_units_whichever_frame_completes_it() -> None:
+    session = BINANCE_COINM.open_session("here", COIN, ["depth"])
+    diffs = [
+        frame_of(
+            "btcusd_perp@depth@100ms",
+            {"s": "BTCUSD_PERP", "U": u, "u": u, "pu": u - 1, "T": MS, "b": [["99", "3"]], "a": []},
+        )
+        for u in (11, 12)
+    ]
+    session.parse(diffs[0], SEEN)
+    (request,) = session.pending_requests()
+    assert request.path == "/dapi/v1/depth?symbol=BTCUSD_PERP&limit=1000"
+    quote, book = session.answer(request, SNAPSHOT, SEEN)
+    assert isinstance(quote, Quote)
+    assert quote.bid_size == 300.0 / 99.0
+    assert isinstance(book, Book)
+    assert book.bid_sizes == (300.0 / 99.0, 200.0 / 98.0)
+    (book,) = session.parse(diffs[1], SEEN + S)
+    assert isinstance(book, Book)
+    assert book.ask_sizes == (100.0 / 101.0, 200.0 / 102.0)
+
+
+def test_prices_have_no_contracts() -> None:
+    mark = {"E": MS, "p": "100.5", "P": "99", "r": "", "T": 0}
+    assert coin(mark, "markPrice@1s") == ReferencePrice(7, US, SEEN, 100.5)
+    with pytest.raises(ParseError, match="r is 'soon'"):
+        coin(mark | {"r": "soon", "T": MS}, "markPrice@1s")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ingest_daemon.errors import ParseError, VenueRefused
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, Trade
-from ingest_daemon.venues import VENUES
+from ingest_daemon.venues import VENUES, Listing
 
 RECORDINGS = [
     ("binance_spot", "spot/btcusdt_20240808.gz"),
@@ -22,6 +22,8 @@ RECORDINGS = [
     ("binance_usdm", "usdm/ethusdt_20240718.gz"),
     ("binance_usdm", "usdm/btcusdt_20240808.gz"),
     ("binance_usdm", "usdm/ethusdt_20240808.gz"),
+    ("binance_coinm", "coinm/btcusd_perp_20240808.gz"),
+    ("binance_coinm", "coinm/ethusd_perp_20240808.gz"),
 ]
 recordings = pytest.mark.parametrize(("name", "file"), RECORDINGS)
 
@@ -33,10 +35,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield int(nanoseconds) // 1000, frame
 
 
+def symbol_of(path: Path) -> str:
+    return path.name.rpartition("_")[0].upper()
+
+
 def play(name: str, path: Path) -> tuple[list[Event], list[FeedGap]]:
     """The events of a recording, and the gaps still open at its end."""
     venue = VENUES[name]
-    session = venue.open_session("here", {path.name.split("_")[0].upper(): 1}, venue.channels)
+    session = venue.open_session("here", {symbol_of(path): Listing(1)}, venue.channels)
     events: list[Event] = []
     received_at = 0
     for received_at, frame in read_lines(path):
@@ -90,18 +96,12 @@ def test_frames_are_recognised_by_their_market_only(shared_data: Path, name: str
         assert [other for other, venue in VENUES.items() if venue.recognises(frame)] == [name]
 
 
-def test_coin_margined_recordings_are_recognised_by_none(shared_data: Path) -> None:
-    for path in sorted((shared_data / "binance_recordings" / "coinm").iterdir()):
-        for _, frame in read_lines(path):
-            assert not any(venue.recognises(frame) for venue in VENUES.values())
-
-
 @recordings
 def test_a_lost_diff_is_one_gap_until_the_next_snapshot(shared_data: Path, name: str, file: str) -> None:
     """Drop one diff: the book falls silent and says so, and asks for a snapshot."""
     path = shared_data / "binance_recordings" / file
-    symbol = path.name.split("_")[0].upper()
-    session = VENUES[name].open_session("here", {symbol: 1}, ["depth"])
+    symbol = symbol_of(path)
+    session = VENUES[name].open_session("here", {symbol: Listing(1)}, ["depth"])
     diffs = [
         (at, frame) for at, frame in read_lines(path) if b"@depth" in frame[:40] or frame.startswith(b'{"la')
     ]
@@ -143,7 +143,7 @@ def test_a_damaged_real_frame_gives_events_or_says_what_is_wrong(
         at = int(place * len(frame))
         frame = frame[:at] + put + frame[at + cut :]
     venue = VENUES[name]
-    session = venue.open_session("here", {"BTCUSDT": 1}, venue.channels)
+    session = venue.open_session("here", {"BTCUSDT": Listing(1)}, venue.channels)
     try:
         events = session.parse(frame, 1)
     except (ParseError, VenueRefused):
@@ -160,7 +160,7 @@ def test_public_message_examples_parse_or_belong_to_channels_not_spoken(shared_d
             symbol, _, channel = message["stream"].partition("@")
             venue = VENUES[name]
             try:
-                venue.open_session("here", {symbol.upper(): 1}, venue.channels).parse(line, 1)
+                venue.open_session("here", {symbol.upper(): Listing(1)}, venue.channels).parse(line, 1)
             except ParseError:
                 refused.append(channel)
     # This aggTrade has lost its id.

@@ -12,82 +12,24 @@ from hypothesis import strategies as st
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
 from ingest_daemon.venues import VENUES, Session, VenueProtocol
+from tests.unit.ingest_daemon.venues.examples import EXAMPLES
 
 SEEN_AT = 1_700_000_000_500_000
-SYMBOLS = {"BTCUSDT": 1, "ETHUSDT": 2}
 
-SPOT_EXAMPLES = {
-    "trade": (
-        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"s":"BTCUSDT","t":77,'
-        b'"p":"37000.10","q":"0.25","T":1700000000001,"m":true,"M":true}}',
-        Trade,
-    ),
-    "aggTrade": (
-        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"s":"BTCUSDT","a":9,'
-        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false,"M":true}}',
-        Trade,
-    ),
-    "bookTicker": (
-        b'{"stream":"btcusdt@bookTicker","data":{"u":400,"s":"BTCUSDT","b":"37000.00","B":"1.5",'
-        b'"a":"37000.10","A":"2.5"}}',
-        Quote,
-    ),
-    "depth20": (
-        b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":401,'
-        b'"bids":[["37000.00","1.5"],["36999.00","3"]],"asks":[["37000.10","2.5"]]}}',
-        Book,
-    ),
-    "depth": (
-        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"s":"BTCUSDT",'
-        b'"U":400,"u":401,"b":[["37000.00","1.5"]],"a":[["37001.00","0.0"]]}}',
-        None,  # silent: there is no snapshot
-    ),
-}
-USDM_EXAMPLES = {
-    "trade": (
-        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"T":1700000000001,"s":"BTCUSDT",'
-        b'"t":77,"p":"37000.10","q":"0.25","X":"MARKET","m":true}}',
-        Trade,
-    ),
-    "aggTrade": (
-        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"a":9,"s":"BTCUSDT",'
-        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false}}',
-        Trade,
-    ),
-    "bookTicker": (
-        b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":400,"s":"BTCUSDT","b":"37000.00",'
-        b'"B":"1.5","a":"37000.10","A":"2.5","T":1700000000001,"E":1700000000003}}',
-        Quote,
-    ),
-    "depth20": (
-        b'{"stream":"btcusdt@depth20@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
-        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37000.1","2.5"]]}}',
-        Book,
-    ),
-    "depth": (
-        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
-        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37001.0","0"]]}}',
-        None,
-    ),
-    "markPrice": (
-        b'{"stream":"btcusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1700000000000,"s":"BTCUSDT",'
-        b'"p":"37001.5","P":"37000.0","i":"37000.9","r":"-0.00010000","T":1700006400000}}',
-        ReferencePrice,
-    ),
-}
-EXAMPLES = {"binance_spot": SPOT_EXAMPLES, "binance_usdm": USDM_EXAMPLES}
-ALL_EXAMPLES = [(name, channel) for name, examples in EXAMPLES.items() for channel in examples]
+ALL_EXAMPLES = [(name, channel) for name, venue in EXAMPLES.items() for channel in venue.frames]
 venues = pytest.mark.parametrize("name", sorted(VENUES))
 examples = pytest.mark.parametrize(("name", "channel"), ALL_EXAMPLES)
 
 
 def open_session(venue: VenueProtocol, channels: Sequence[str] | None = None) -> Session:
-    return venue.open_session("somewhere", SYMBOLS, venue.channels if channels is None else channels)
+    return venue.open_session(
+        "somewhere", EXAMPLES[venue.name].symbols, venue.channels if channels is None else channels
+    )
 
 
 def test_every_venue_and_every_channel_has_an_example() -> None:
     assert {name: set(venue.channels) for name, venue in VENUES.items()} == {
-        name: set(examples) for name, examples in EXAMPLES.items()
+        name: set(venue.frames) for name, venue in EXAMPLES.items()
     }
 
 
@@ -98,25 +40,25 @@ def test_the_key_is_the_name(name: str) -> None:
 
 @examples
 def test_the_example_of_a_channel_parses(name: str, channel: str) -> None:
-    frame, kind = EXAMPLES[name][channel]
+    frame, kinds = EXAMPLES[name].frames[channel]
     events = open_session(VENUES[name], [channel]).parse(frame, SEEN_AT)
-    assert [type(event) for event in events] == ([kind] if kind else [])
+    assert tuple(type(event) for event in events) == kinds
     for event in events:
         assert not isinstance(event, FeedGap)
-        assert event.instrument_id == SYMBOLS["BTCUSDT"]
+        assert event.instrument_id == 1
         assert event.received_at == SEEN_AT
 
 
 @examples
 def test_the_same_frames_give_the_same_events(name: str, channel: str) -> None:
-    frame, _ = EXAMPLES[name][channel]
+    frame, _ = EXAMPLES[name].frames[channel]
     first, second = open_session(VENUES[name]), open_session(VENUES[name])
     assert [first.parse(frame, SEEN_AT) for _ in range(3)] == [second.parse(frame, SEEN_AT) for _ in range(3)]
 
 
 @examples
 def test_the_venue_recognises_its_own_and_no_other_does(name: str, channel: str) -> None:
-    frame, _ = EXAMPLES[name][channel]
+    frame, _ = EXAMPLES[name].frames[channel]
     assert [other for other, venue in sorted(VENUES.items()) if venue.recognises(frame)] == [name]
 
 
@@ -129,23 +71,39 @@ def test_an_unknown_channel_is_refused_by_name_with_those_accepted(name: str) ->
         assert word in str(refused.value)
 
 
+@examples
+def test_the_stream_of_an_example_names_its_symbol_if_it_is_one_symbols(name: str, channel: str) -> None:
+    frame, _ = EXAMPLES[name].frames[channel]
+    stream = open_session(VENUES[name]).stream_of(frame)
+    assert stream
+    assert VENUES[name].symbol_of(stream) in {"", next(iter(EXAMPLES[name].symbols))}
+
+
 @venues
-def test_every_subscription_is_text_and_its_acknowledgement_is_silent(name: str) -> None:
+def test_subscriptions_are_texts_and_acknowledgements_are_silent(name: str) -> None:
     session = open_session(VENUES[name])
-    requests = [json.loads(text) for text in session.subscribe()]
-    assert requests
-    for request in requests:
-        answer = json.dumps({"result": None, "id": request["id"]}).encode()
+    assert [json.loads(text) for text in session.subscribe()]
+    for answer in EXAMPLES[name].acknowledgements:
         assert session.parse(answer, SEEN_AT) == ()
         assert session.stream_of(answer) == ""
+        assert not VENUES[name].recognises(answer)
+    assert session.pending_messages() == ()
+    assert session.pending_requests() == ()
+
+
+@venues
+def test_a_refusal_is_told_with_the_venues_words(name: str) -> None:
+    with pytest.raises(VenueRefused) as refused:
+        open_session(VENUES[name]).parse(EXAMPLES[name].refusal, SEEN_AT)
+    for words in EXAMPLES[name].refusal_words:
+        assert words in str(refused.value)
 
 
 @examples
 def test_a_stream_of_another_symbol_is_refused_by_name(name: str, channel: str) -> None:
-    frame, _ = EXAMPLES[name][channel]
-    strange = frame.replace(b"btcusdt", b"dogeusdt").replace(b"BTCUSDT", b"DOGEUSDT")
-    with pytest.raises(ParseError, match="DOGEUSDT"):
-        open_session(VENUES[name]).parse(strange, SEEN_AT)
+    frame, _ = EXAMPLES[name].frames[channel]
+    with pytest.raises(ParseError, match=EXAMPLES[name].foreign_name):
+        open_session(VENUES[name]).parse(EXAMPLES[name].of_another_symbol(frame), SEEN_AT)
 
 
 @venues
@@ -175,8 +133,8 @@ def test_garbage_is_refused_and_leaves_the_session_usable(name: str, garbage: by
         session.parse(garbage, SEEN_AT)
     assert session.stream_of(garbage) == ""
     assert not VENUES[name].recognises(garbage)
-    frame, _ = EXAMPLES[name]["trade"]
-    assert len(session.parse(frame, SEEN_AT)) == 1
+    frame, kinds = next(iter(EXAMPLES[name].frames.values()))
+    assert len(session.parse(frame, SEEN_AT)) == len(kinds) > 0
 
 
 TOKENS = [
@@ -211,7 +169,7 @@ def test_a_damaged_frame_gives_events_or_says_what_is_wrong(
     example: tuple[str, str], damages: list[tuple[float, int, bytes]]
 ) -> None:
     name, channel = example
-    frame, _ = EXAMPLES[name][channel]
+    frame, _ = EXAMPLES[name].frames[channel]
     for place, cut, put in damages:  # cut out `cut` bytes at a place, put others in
         at = int(place * len(frame))
         frame = frame[:at] + put + frame[at + cut :]

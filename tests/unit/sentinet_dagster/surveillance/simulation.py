@@ -9,7 +9,7 @@ from functools import cache
 import polars as pl
 
 from ingest_daemon.events import Quote, Trade
-from ingest_daemon.venues import VENUES
+from ingest_daemon.venues import VENUES, Listing
 from ingest_daemon.venues.simulated import DEFAULT_INSTRUMENTS, Episode, SimulatedMarket, demo_script
 from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.alerts import build_alerts
@@ -74,7 +74,9 @@ def windows() -> pl.DataFrame:
     sessions = {}
     for venue, protocol in _PROTOCOLS.items():
         own = known.filter(pl.col("venue") == venue).select("venue_symbol", "instrument_id")
-        sessions[venue] = VENUES[protocol].open_session(venue, dict(own.iter_rows()), ["trade", "bookTicker"])
+        sessions[venue] = VENUES[protocol].open_session(
+            venue, {symbol: Listing(number) for symbol, number in own.iter_rows()}, ["trade", "bookTicker"]
+        )
     events: dict[type, list[Trade | Quote]] = {Trade: [], Quote: []}
     for arrived in _market().frames(START_US, _us(END), ["trade", "bookTicker"]):
         for event in sessions[arrived.venue].parse(arrived.text, arrived.received_at):

@@ -1,0 +1,114 @@
+"""One frame of every channel of every venue and the kinds of events it gives, for the contract tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ingest_daemon.events import Book, Quote, ReferencePrice, Trade
+from ingest_daemon.venues import Listing
+
+Example = tuple[bytes, tuple[type, ...]]
+
+
+@dataclass(frozen=True)
+class VenueExamples:
+    """Frames are of the first symbol; `foreign` are replacements that make them another's."""
+
+    symbols: dict[str, Listing]
+    frames: dict[str, Example]
+    acknowledgements: tuple[bytes, ...]
+    refusal: bytes
+    refusal_words: tuple[str, ...]
+    foreign: dict[bytes, bytes] = field(default_factory=dict)
+    foreign_name: str = "DOGE"
+
+    def of_another_symbol(self, frame: bytes) -> bytes:
+        """The frame, had it been another instrument's."""
+        for ours, theirs in self.foreign.items():
+            frame = frame.replace(ours, theirs)
+        return frame
+
+
+_SPOT: dict[str, Example] = {
+    "trade": (
+        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"s":"BTCUSDT","t":77,'
+        b'"p":"37000.10","q":"0.25","T":1700000000001,"m":true,"M":true}}',
+        (Trade,),
+    ),
+    "aggTrade": (
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"s":"BTCUSDT","a":9,'
+        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false,"M":true}}',
+        (Trade,),
+    ),
+    "bookTicker": (
+        b'{"stream":"btcusdt@bookTicker","data":{"u":400,"s":"BTCUSDT","b":"37000.00","B":"1.5",'
+        b'"a":"37000.10","A":"2.5"}}',
+        (Quote,),
+    ),
+    "depth20": (
+        b'{"stream":"btcusdt@depth20@100ms","data":{"lastUpdateId":401,'
+        b'"bids":[["37000.00","1.5"],["36999.00","3"]],"asks":[["37000.10","2.5"]]}}',
+        (Book,),
+    ),
+    "depth": (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"s":"BTCUSDT",'
+        b'"U":400,"u":401,"b":[["37000.00","1.5"]],"a":[["37001.00","0.0"]]}}',
+        (),  # silent: there is no snapshot
+    ),
+}
+_USDM: dict[str, Example] = {
+    "trade": (
+        b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1700000000002,"T":1700000000001,"s":"BTCUSDT",'
+        b'"t":77,"p":"37000.10","q":"0.25","X":"MARKET","m":true}}',
+        (Trade,),
+    ),
+    "aggTrade": (
+        b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000002,"a":9,"s":"BTCUSDT",'
+        b'"p":"37000.10","q":"0.75","f":75,"l":77,"T":1700000000001,"m":false}}',
+        (Trade,),
+    ),
+    "bookTicker": (
+        b'{"stream":"btcusdt@bookTicker","data":{"e":"bookTicker","u":400,"s":"BTCUSDT","b":"37000.00",'
+        b'"B":"1.5","a":"37000.10","A":"2.5","T":1700000000001,"E":1700000000003}}',
+        (Quote,),
+    ),
+    "depth20": (
+        b'{"stream":"btcusdt@depth20@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
+        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37000.1","2.5"]]}}',
+        (Book,),
+    ),
+    "depth": (
+        b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":1700000000002,"T":1700000000001,'
+        b'"s":"BTCUSDT","U":390,"u":401,"pu":388,"b":[["37000.0","1.5"]],"a":[["37001.0","0"]]}}',
+        (),
+    ),
+    "markPrice": (
+        b'{"stream":"btcusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1700000000000,"s":"BTCUSDT",'
+        b'"p":"37001.5","P":"37000.0","i":"37000.9","r":"-0.00010000","T":1700006400000}}',
+        (ReferencePrice,),
+    ),
+}
+
+
+def _coin_margined(example: Example) -> Example:
+    frame, kinds = example
+    return frame.replace(b"btcusdt", b"btcusd_perp").replace(b"BTCUSDT", b"BTCUSD_PERP"), kinds
+
+
+_BINANCE_ANSWERS = {
+    "acknowledgements": (b'{"result":null,"id":1}',),
+    "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
+    "refusal_words": ("somewhere", "Invalid request: bad stream", "code 2"),
+    "foreign": {b"btcusd": b"dogeusd", b"BTCUSD": b"DOGEUSD"},
+}
+_TWO = {"BTCUSDT": Listing(1), "ETHUSDT": Listing(2)}
+
+EXAMPLES = {
+    "binance_spot": VenueExamples(_TWO, _SPOT, **_BINANCE_ANSWERS),
+    "binance_usdm": VenueExamples(_TWO, _USDM, **_BINANCE_ANSWERS),
+    "binance_coinm": VenueExamples(
+        {"BTCUSD_PERP": Listing(1, 100.0, "quote"), "ETHUSD_PERP": Listing(2, 10.0, "quote")},
+        {channel: _coin_margined(example) for channel, example in _USDM.items()},
+        **_BINANCE_ANSWERS,
+    ),
+}
