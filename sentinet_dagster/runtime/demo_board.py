@@ -16,7 +16,7 @@ from sentinet_dagster.runtime.snapshot import Episode, EpisodeOutcome, Snapshot,
 from sentinet_dagster.runtime.watch import Sight, Watch
 
 STEPS = (
-    "database",
+    "schema",
     "live feed",
     "half an hour of history",
     "Dagster",
