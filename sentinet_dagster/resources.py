@@ -52,6 +52,10 @@ class Timescale(ConfigurableResource[Any]):
     _connection: psycopg.Connection[DictRow] | None = PrivateAttr(default=None)
 
     def teardown_after_execution(self, context: InitResourceContext) -> None:  # noqa: ARG002
+        """Close what the run opened."""
+        self.close()
+
+    def close(self) -> None:
         """Close what was opened. Locks end with their connection."""
         if self._reader is not None:
             self._reader.close()

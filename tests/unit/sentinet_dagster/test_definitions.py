@@ -1,0 +1,100 @@
+"""The shape of the code location, written down: an asset, edge, job, schedule or sensor more or less is a
+decision."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from sentinet_dagster.definitions import defs
+
+MARKET = ["books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
+
+GRAPH = {
+    **{f"market/{name}": [] for name in MARKET},
+    "surveillance/windows": [f"market/{name}" for name in MARKET if name != "reference_prices"],
+    "surveillance/features": ["surveillance/windows"],
+    "surveillance/correlations": ["surveillance/features"],
+    "surveillance/scores": ["surveillance/features"],
+    "surveillance/alerts": [
+        "surveillance/correlations",
+        "surveillance/features",
+        "surveillance/scores",
+        "surveillance/windows",
+    ],
+    "model/isolation_forest": ["surveillance/features"],
+}
+JOBS = {
+    "judge_windows": [
+        "surveillance/alerts",
+        "surveillance/correlations",
+        "surveillance/features",
+        "surveillance/scores",
+        "surveillance/windows",
+    ],
+    "retrain_models_daily": ["model/isolation_forest"],
+    "check_judgement_hourly": [],
+}
+SCHEDULES = {
+    "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
+}
+SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
+CHECKS = [
+    "market/trades:trades_have_no_unexplained_gaps",
+    "surveillance/alerts:alerts_stand_on_evidence",
+    "surveillance/windows:windows_have_no_holes",
+]
+
+
+def test_assets_and_what_each_stands_on() -> None:
+    graph = defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == GRAPH
+
+
+def test_every_asset_says_what_it_is_and_whose() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners, key
+        assert node.kinds, key
+
+
+def test_jobs_and_what_each_makes() -> None:
+    found = {
+        job.name: sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys)
+        for job in defs.resolve_all_job_defs()
+        if not job.name.startswith("__")
+    }
+    assert found == JOBS
+
+
+def test_judging_takes_one_process() -> None:
+    for name in JOBS:
+        assert defs.resolve_job_def(name).executor_def.name == "in_process"
+
+
+def test_schedules_sensors_and_checks_run_from_the_start() -> None:
+    repository = defs.get_repository_def()
+    assert {s.name: (s.cron_schedule, s.job_name) for s in repository.schedule_defs} == SCHEDULES
+    assert {s.name: s.job_name for s in repository.sensor_defs} == SENSORS
+    for each in [*repository.schedule_defs, *repository.sensor_defs]:
+        assert each.default_status.value == "RUNNING", each.name
+    checks = defs.resolve_asset_graph().asset_check_keys
+    assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in checks) == CHECKS
+
+
+def test_loading_imports_nothing_slow_and_warns_of_nothing() -> None:
+    code = (
+        "import sys, sentinet_dagster.definitions\n"
+        "print([m for m in ('sklearn', 'scipy', 'adbc_driver_postgresql', 'pyarrow') if m in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert loaded.stdout.strip() == "[]"
