@@ -41,6 +41,7 @@ def up(
         log_to_stderr("info")
         service.serve(home, os.environ, config_directory(), instruments, report)
     else:
+        home.prepare("service")
         say(f"starting in {home.path}; logs in {home.logs}")
         report(service.start_detached(home, service.foreground_command()))
 

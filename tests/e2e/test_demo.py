@@ -1,0 +1,125 @@
+"""The demo as a newcomer runs it: the real command, in a home of its own, from nothing to the summary."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+
+SENTINET = Path(sys.executable).with_name("sentinet")
+STOPS_WITHIN_S = 10.0
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
+    return kept | {"SENTINET_HOME": str(tmp_path / "home"), "NO_COLOR": "1"}
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path) -> Iterator[None]:
+    """No process of the home survives the test, whatever it was started as."""
+    yield
+    assert [process.info["cmdline"] for process in processes_of(tmp_path / "home")] == []
+
+
+def processes_of(home: Path) -> list[psutil.Process]:
+    """The processes that were told this home, by environment or by command line."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        try:
+            told = [*process.cmdline(), *process.environ().values()]
+        except psutil.Error:
+            continue
+        if process.pid != os.getpid() and any(str(home) in word for word in told):
+            found.append(process)
+    return found
+
+
+def sentinet(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """Run a command that answers in JSON; it must succeed and say nothing else on stdout."""
+    done = subprocess.run(
+        [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_every_scripted_episode_is_found_and_nothing_is_left(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "summary.json"
+    done = subprocess.run(
+        [SENTINET, "demo", "--for", "100s", "--summary", str(file)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert processes_of(tmp_path / "home") == []
+
+    summary = json.loads(file.read_text())
+    assert summary["frames"] > 100_000
+    assert summary["rows"] > 100_000
+    assert summary["runs"]["failed"] == 0
+    assert summary["runs"]["succeeded"] >= 10
+    assert sum(summary["alerts"].values()) >= summary["episodes"]["found"]
+    assert summary["episodes"]["scripted"] == summary["episodes"]["found"] >= 4
+    kinds = {episode["kind"] for episode in summary["episodes"]["list"] if episode["found_by"]}
+    assert len(kinds) >= 4
+    assert 0 < summary["row_to_alert_s"]["p50"] <= summary["row_to_alert_s"]["p95"]
+    assert summary["history"]["refused"] == 0
+
+    alerts = sentinet(environment, "alerts", "--limit", "500")["alerts"]
+    live = [alert for alert in alerts if alert["raised_at"] >= summary["episodes"]["list"][0]["starts_at"]]
+    assert {alert["detector"] for alert in live} <= set(summary["alerts"])
+    for alert in alerts:
+        assert alert["evidence"]["numbers"]
+        assert 0 < alert["completeness"] <= 1
+    assert processes_of(tmp_path / "home") == []  # the server that `alerts` started is stopped again
+
+
+@pytest.mark.parametrize(("number", "when"), [(signal.SIGTERM, "starting"), (signal.SIGINT, "live")])
+def test_a_signal_stops_everything_within_ten_seconds(
+    environment: dict[str, str], tmp_path: Path, number: signal.Signals, when: str
+) -> None:
+    said = tmp_path / "said"
+    with said.open("w") as output:
+        demo = subprocess.Popen(
+            [SENTINET, "demo", "--no-view"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    mark = "live feed" if when == "starting" else "frames/s"
+    wait_for(lambda: mark in said.read_text() or demo.poll() is not None)
+    assert demo.poll() is None, said.read_text()
+    assert len(processes_of(tmp_path / "home")) > 3
+    began = time.monotonic()
+    demo.send_signal(number)
+    code = demo.wait(STOPS_WITHIN_S + 5)
+    took = time.monotonic() - began
+    assert took <= STOPS_WITHIN_S
+    assert code == (130 if when == "starting" else 0), said.read_text()
+    assert processes_of(tmp_path / "home") == []
+
+
+def wait_for(condition: Any, within_s: float = 240.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
