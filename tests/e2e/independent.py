@@ -9,7 +9,7 @@ import gzip
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,12 +53,12 @@ def read_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield int(nanoseconds) // 1000, json.loads(message)
 
 
-def count_streams(paths: Iterable[Path]) -> dict[str, int]:
-    """Lines per "<market>/<stream>"; a line without a stream is the depth snapshot."""
+def count_streams(path: Path, venue: str) -> dict[str, int]:
+    """Lines per "<venue>/<stream>"; a line without a stream is the depth snapshot of the file's symbol."""
     counts: dict[str, int] = defaultdict(int)
-    for path in paths:
-        for _, message in read_lines(path):
-            counts[f"{path.parent.name}/{message.get('stream', 'depthSnapshot')}"] += 1
+    symbol = path.name.partition("_")[0]
+    for _, message in read_lines(path):
+        counts[f"{venue}/{message.get('stream', f'{symbol}@depthSnapshot')}"] += 1
     return dict(counts)
 
 
