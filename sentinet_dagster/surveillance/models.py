@@ -86,7 +86,7 @@ class ModelParameters(BaseModel, frozen=True, extra="forbid"):
     """Rows a tree is grown on."""
     quantile: float = Field(default=0.999, gt=0.5, lt=1)
     """The share of the training data that lies below the threshold, before the margin."""
-    margin: float = Field(default=0.05, ge=0, lt=0.5)
+    margin: float = Field(default=0.04, ge=0, lt=0.5)
     """Added to that quantile: the calm of tomorrow strays a little further than that of the training data."""
     background: float = Field(default=0.2, ge=0, le=1)
     """Rows of uniform noise added to the training data, as a share of it. Cuts fall inside the range of what

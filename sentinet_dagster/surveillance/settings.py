@@ -55,7 +55,7 @@ class _Scopes(BaseModel, frozen=True, extra="forbid"):
 
 class _File(BaseModel, frozen=True, extra="forbid"):
     completeness_floor: float = Field(default=0.8, ge=0, le=1)
-    quiet_windows: int = Field(default=12, ge=1, le=MAX_QUIET_WINDOWS)
+    quiet_windows: int = Field(default=1, ge=1, le=MAX_QUIET_WINDOWS)
     models: _Models = _Models()
     detectors: _Scopes = _Scopes()
 
@@ -67,7 +67,8 @@ class SurveillanceSettings:
     completeness_floor: float
     """Data less whole than this raises no alert, and breaks the past that scores are held against."""
     quiet_windows: int
-    """An alert opens only if its detector was silent on the instrument for at least so many windows."""
+    """An alert opens only if its detector was silent on the instrument for at least so many windows. More
+    than one makes fewer alerts of one cause, and hides a new one that begins while the last still shows."""
     isolation_forest: ModelParameters
     config_hash: str
     """sha256 of everything in the file, defaults included: two files that mean the same have the same."""

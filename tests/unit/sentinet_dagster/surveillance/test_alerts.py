@@ -63,12 +63,12 @@ def opened(said: pl.DataFrame) -> list[int]:
 
 def test_neighbours_of_one_cause_open_one_alert() -> None:
     assert opened(alerts({3, 4, 5})) == [3]
-    assert opened(alerts({3, 5, 10, 22})) == [3]
-    assert opened(alerts({3, 16})) == [3, 16]
+    assert opened(alerts({3, 4, 6, 8})) == [3, 6, 8]
 
 
-def test_with_one_quiet_window_each_run_opens_its_own() -> None:
-    assert opened(alerts({3, 4, 6, 8}, config={"quiet_windows": 1})) == [3, 6, 8]
+def test_more_quiet_windows_join_what_is_near() -> None:
+    assert opened(alerts({3, 5, 10, 22}, config={"quiet_windows": 12})) == [3]
+    assert opened(alerts({3, 16}, config={"quiet_windows": 12})) == [3, 16]
 
 
 def test_what_fired_before_the_range_is_remembered() -> None:

@@ -75,7 +75,7 @@ def test_what_is_wrong_is_named(raw: Any, message: str) -> None:
 
 
 def test_the_hash_is_of_the_meaning() -> None:
-    same = load_settings({"quiet_windows": 12, "detectors": {"default": {}}})
+    same = load_settings({"quiet_windows": 1, "detectors": {"default": {}}})
     assert same.config_hash == load_settings({}).config_hash
     assert load_settings({"quiet_windows": 13}).config_hash != same.config_hash
 
@@ -84,6 +84,6 @@ def test_the_committed_file_says_the_defaults() -> None:
     raw = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     settings = load_settings(raw)
     assert settings.isolation_forest == ModelParameters()
-    assert (settings.completeness_floor, settings.quiet_windows) == (0.8, 12)
+    assert (settings.completeness_floor, settings.quiet_windows) == (0.8, 1)
     for name, detector in DETECTORS.items():
         assert raw["detectors"]["default"][name] == detector.thresholds().model_dump(exclude={"enabled"})
