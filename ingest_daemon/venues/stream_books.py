@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from ingest_daemon.books import BookBuilder, Diff, Fault, Snapshot
 from ingest_daemon.errors import ParseError
 from ingest_daemon.events import Event, FeedGap, GapCause
-from ingest_daemon.venues.fields import DECODE_ERRORS, Reader
+from ingest_daemon.venues.base import Request
+from ingest_daemon.venues.fields import DECODE_ERRORS, Reader, explanation
 
-__all__ = ["Pauses", "StreamBooks", "UpdateReader"]
+__all__ = ["Pauses", "StreamBooks", "StreamSession", "UpdateReader"]
 
 UpdateReader = Callable[[bytes], Snapshot | Diff | None]  # None: a frame that changes nothing
 
@@ -105,3 +106,36 @@ class StreamBooks:
         """The gaps of books that are out of sync, as if they ended `now`."""
         gaps = [builder.open_gap(now) for builder in self._builders]
         return [gap for gap in gaps if gap is not None]
+
+
+class StreamSession:
+    """What sessions of venues have in common that ask nothing of a REST interface."""
+
+    def __init__(self) -> None:
+        self.books = StreamBooks()
+
+    def read_with(self, read: Reader, frame: bytes, received_at: int) -> Sequence[Event]:
+        """The events of one frame by its reader; what decoding raises becomes a ParseError with the value."""
+        try:
+            events = read(frame, received_at)
+        except DECODE_ERRORS as error:
+            raise ParseError(explanation(frame, error)) from error
+        if self.books.are_any_lost:
+            self.books.ask_where_lost(received_at)
+        return events
+
+    def pending_messages(self) -> Sequence[str]:
+        """Subscribing anew to the books that are lost."""
+        return self.books.pending_messages()
+
+    def pending_requests(self) -> Sequence[Request]:
+        """None: snapshots come in the stream."""
+        return ()
+
+    def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:  # noqa: ARG002
+        """Nothing is ever asked for, so any answer is wrong."""
+        raise ParseError(f"answer to {request.path}, which was not asked for")
+
+    def close(self, now: int) -> Sequence[FeedGap]:
+        """The gaps of books that are out of sync."""
+        return self.books.close(now)

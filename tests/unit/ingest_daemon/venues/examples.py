@@ -95,6 +95,51 @@ def _coin_margined(example: Example) -> Example:
     return frame.replace(b"btcusdt", b"btcusd_perp").replace(b"BTCUSDT", b"BTCUSD_PERP"), kinds
 
 
+_OKX_LEVELS = b'"asks":[["38632.4","727","0","22"]],"bids":[["38632.3","990","0","22"]],"ts":"1651761120004"'
+_OKX: dict[str, Example] = {
+    "trades": (
+        b'{"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[{"instId":"BTC-USDT-SWAP",'
+        b'"tradeId":"148266905","px":"48938.5","sz":"5","side":"buy","ts":"1640131236050","count":"3"}]}',
+        (Trade,),
+    ),
+    "bbo-tbt": (
+        b'{"arg":{"channel":"bbo-tbt","instId":"BTC-USDT-SWAP"},"data":[{' + _OKX_LEVELS + b',"seqId":12}]}',
+        (Quote,),
+    ),
+    "tickers": (
+        b'{"arg":{"channel":"tickers","instId":"BTC-USDT-SWAP"},"data":[{"instType":"SWAP",'
+        b'"instId":"BTC-USDT-SWAP","last":"2.1729","lastSz":"0","askPx":"2.1738","askSz":"168",'
+        b'"bidPx":"2.1737","bidSz":"2","open24h":"2.164","ts":"1640131263109"}]}',
+        (Quote,),
+    ),
+    "books5": (
+        b'{"arg":{"channel":"books5","instId":"BTC-USDT-SWAP"},"data":[{' + _OKX_LEVELS + b',"seqId":12}]}',
+        (Book,),
+    ),
+    "books": (
+        b'{"arg":{"channel":"books","instId":"BTC-USDT-SWAP"},"action":"snapshot","data":[{'
+        + _OKX_LEVELS
+        + b',"checksum":-304944287,"seqId":12,"prevSeqId":-1}]}',
+        (Quote, Book),
+    ),
+    "mark-price": (
+        b'{"arg":{"channel":"mark-price","instId":"BTC-USDT-SWAP"},"data":[{"instId":"BTC-USDT-SWAP",'
+        b'"instType":"SWAP","markPx":"2.1729","ts":"1640131259180"}]}',
+        (ReferencePrice,),
+    ),
+    "index-tickers": (
+        b'{"arg":{"channel":"index-tickers","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT",'
+        b'"idxPx":"2.1675","open24h":"2.1599","ts":"1640131290649"}]}',
+        (ReferencePrice,),
+    ),
+    "funding-rate": (
+        b'{"arg":{"channel":"funding-rate","instId":"BTC-USDT-SWAP"},"data":[{"fundingRate":"0.00048105",'
+        b'"fundingTime":"1640131200000","instId":"BTC-USDT-SWAP","instType":"SWAP",'
+        b'"nextFundingRate":"","ts":"1640131190000"}]}',
+        (ReferencePrice,),
+    ),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -110,5 +155,18 @@ EXAMPLES = {
         {"BTCUSD_PERP": Listing(1, 100.0, "quote"), "ETHUSD_PERP": Listing(2, 10.0, "quote")},
         {channel: _coin_margined(example) for channel, example in _USDM.items()},
         **_BINANCE_ANSWERS,
+    ),
+    "okx": VenueExamples(
+        {"BTC-USDT-SWAP": Listing(1, 0.01), "ETH-USDT": Listing(2)},
+        _OKX,
+        acknowledgements=(
+            b"pong",
+            b'{"event":"subscribe","arg":{"channel":"trades","instId":"BTC-USDT"},"connId":"a4d3ae55"}',
+            b'{"event":"unsubscribe","arg":{"channel":"books","instId":"BTC-USDT"},"connId":"a4d3ae55"}',
+            b'{"event":"channel-conn-count","channel":"books","connCount":"1","connId":"a4d3ae55"}',
+        ),
+        refusal=b'{"event":"error","code":"60018","msg":"channel:trades,instId:XX doesn\'t exist."}',
+        refusal_words=("somewhere", "instId:XX doesn't exist", "60018"),
+        foreign={b"BTC-USDT": b"DOGE-USDT"},
     ),
 }
