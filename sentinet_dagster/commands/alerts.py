@@ -42,31 +42,30 @@ def alerts(
     if as_json:
         print_json({"alerts": found})
     else:
-        _print_table(found)
+        _print_alerts(found)
 
 
-def _print_table(found: Sequence[dict[str, Any]]) -> None:
+def _print_alerts(found: Sequence[dict[str, Any]]) -> None:
+    """Three lines an alert: when and what, the sentence, the evidence."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     from sentinet_dagster.runtime.evidence import evidence_line
     from sentinet_dagster.runtime.view import SEVERITY_STYLES
 
-    console = Console(file=sys.stdout)
+    console = Console(file=sys.stdout, highlight=False)
     if not found:
         console.print("No alert fits.")
-        return
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("raised (UTC)", "severity", "detector", "instrument"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("what, and its evidence", ratio=1)
     for alert in found:
-        table.add_row(
-            f"{alert['raised_at'].astimezone(UTC):%m-%d %H:%M:%S}",
-            Text(alert["severity"], SEVERITY_STYLES[alert["severity"]]),
-            alert["detector"],
-            f"{alert['venue']}/{alert['instrument']}",
-            Text.assemble(alert["summary"], "\n", (evidence_line(alert["evidence"]), "dim")),
+        console.print(
+            Text.assemble(
+                (f"{alert['raised_at'].astimezone(UTC):%Y-%m-%d %H:%M:%S}Z ", "dim"),
+                (f" {alert['severity']} ", SEVERITY_STYLES[alert["severity"]]),
+                (f" {alert['detector']} ", "bold"),
+                f"{alert['venue']}/{alert['instrument']}",
+                (f"  {alert['state']}, data {alert['completeness']:.0%} whole", "dim"),
+            ),
+            soft_wrap=True,
         )
-    console.print(table)
+        console.print(f"    {alert['summary']}", soft_wrap=True)
+        console.print(Text(f"    {evidence_line(alert['evidence'])}", "dim"), soft_wrap=True)

@@ -44,7 +44,7 @@ def backfill(
     hours = hours_between(parse_time(start, now), parse_time(end, now) if end else now)
 
     def report(succeeded: int, failed: int) -> None:
-        say(f"{len(hours)} hours: {succeeded} runs succeeded, {failed} failed")
+        say(f"{_count(hours)}: {succeeded} runs succeeded, {failed} failed")
 
     result = _judge(hours, wait, report)
     if as_json:
@@ -162,8 +162,12 @@ def _instance() -> Iterator[DagsterInstance]:
 
 
 def _sentence(result: dict[str, Any]) -> str:
-    hours = f"{len(result['hours'])} hours from {result['hours'][0]}"
+    hours = f"{_count(result['hours'])} from {result['hours'][0]}"
     if result["status"] == "REQUESTED":
         return f"Dagster judges {hours}: backfill {result['backfill_id']}."
     runs = result["runs"]
     return f"Judged {hours}: {runs['succeeded']} runs succeeded, {runs['failed']} failed."
+
+
+def _count(hours: Sequence[object]) -> str:
+    return "1 hour" if len(hours) == 1 else f"{len(hours)} hours"

@@ -41,7 +41,7 @@ def up(
         log_to_stderr("info")
         service.serve(home, os.environ, config_directory(), instruments, report)
     else:
-        home.prepare("service")
+        service.check_free(home)
         say(f"starting in {home.path}; logs in {home.logs}")
         report(service.start_detached(home, service.foreground_command()))
 
@@ -99,7 +99,7 @@ def _print_status(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"home      {result['home']}  ({result['kind'] or 'no home yet'})")
     if result["database"]:
         database = result["database"]

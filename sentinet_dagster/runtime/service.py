@@ -137,16 +137,24 @@ def _serve(
             supervisor.stop_all(STOP_PROCESSES_S)
 
 
+def check_free(home: Home) -> None:
+    """Make the home if there is none, and see that nobody runs in it.
+
+    Raises:
+        UserError: it cannot be made, is a demo's, or somebody runs in it.
+    """
+    home.prepare("service")
+    with home.claim():
+        pass
+
+
 def start_detached(home: Home, command: Sequence[str]) -> RunState:
     """Start `command`, which serves `home` in the foreground, as a process of its own; wait until it is up.
 
     Raises:
-        UserError: somebody runs here already, or what the process said when it gave up.
+        UserError: what the process said when it gave up.
         ProcessFailed: it ended without saying why, or was not up in time; then it has been stopped.
     """
-    home.prepare("service")
-    with home.claim():  # says who runs here, if somebody does
-        pass
     log_file = home.log_file("supervisor")
     rotate(log_file)
     with log_file.open("ab") as output:
