@@ -10,10 +10,18 @@ from types import MappingProxyType
 
 from ingest_daemon.venues.base import Capabilities, Listing, Request, Session, VenueProtocol
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
+from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
 from ingest_daemon.venues.okx import OKX
 
 __all__ = ["VENUES", "Capabilities", "Listing", "Request", "Session", "VenueProtocol"]
 
-_ENTRIES: tuple[VenueProtocol, ...] = (BINANCE_SPOT, BINANCE_USDM, BINANCE_COINM, OKX)
+_ENTRIES: tuple[VenueProtocol, ...] = (
+    BINANCE_SPOT,
+    BINANCE_USDM,
+    BINANCE_COINM,
+    OKX,
+    BYBIT_LINEAR,
+    BYBIT_INVERSE,
+)
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

@@ -320,7 +320,7 @@ class _Marks(msgspec.Struct, gc=False):
     E: int | None = None
     lastUpdateId: int | None = None  # noqa: N815 - the venue's name
     symbol: str = ""  # of a REST snapshot: COIN-M only
-    u: int | None = None
+    B: str | None = None
 
 
 class _Marked(_Marks, gc=False):
@@ -352,7 +352,7 @@ def _kind_of(frame: bytes) -> Kind | None:
             return "usdm"
         case "" if marks.lastUpdateId is not None:
             return "spot" if marks.E is None else "usdm"
-        case "" if marks.u is not None:
+        case "" if marks.B is not None:
             return "spot"
         case _:
             return None

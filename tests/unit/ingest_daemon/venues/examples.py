@@ -140,6 +140,52 @@ _OKX: dict[str, Example] = {
     ),
 }
 
+_BYBIT_LEVELS = b'"b":[["28552.00","0.047"]],"a":[["28552.10","25.433"]],"u":7003305,"seq":50193540681}}'
+_BYBIT: dict[str, Example] = {
+    "publicTrade": (
+        b'{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1680688979985,"data":[{"T":1680688979983,'
+        b'"s":"BTCUSDT","S":"Buy","v":"0.4","p":"94.53","L":"ZeroMinusTick",'
+        b'"i":"4c7b6bdc-b4a3-5716-9c7b-bbe01dc7072f","BT":false},{"T":1680688979983,"s":"BTCUSDT",'
+        b'"S":"Sell","v":"1","p":"94.5","L":"MinusTick","i":"2290000000036455162","BT":false}]}',
+        (Trade, Trade),
+    ),
+    "tickers": (
+        b'{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT","markPrice":"28552.81",'
+        b'"openInterest":"52774.528","fundingRate":"-0.0001"},"cs":50193544280,"ts":1680673821770}',
+        (ReferencePrice,),
+    ),
+    "orderbook.1": (
+        b'{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":1680673820717,"data":{"s":"BTCUSDT",'
+        + _BYBIT_LEVELS,
+        (Quote,),
+    ),
+} | {
+    f"orderbook.{depth}": (
+        f'{{"topic":"orderbook.{depth}.BTCUSDT","type":"snapshot","ts":1680673820717,'.encode()
+        + b'"cts":1680673820710,"data":{"s":"BTCUSDT",'
+        + _BYBIT_LEVELS,
+        (Quote, Book),
+    )
+    for depth in (50, 200, 500, 1000)
+}
+
+
+def _inverse(example: Example) -> Example:
+    frame, kinds = example
+    return frame.replace(b"BTCUSDT", b"BTCUSD"), kinds
+
+
+_BYBIT_ANSWERS = {
+    "acknowledgements": (
+        b'{"success":true,"ret_msg":"","conn_id":"f428f979","req_id":"BTCUSDT","op":"subscribe"}',
+        b'{"success":true,"ret_msg":"pong","conn_id":"f428f979","req_id":"","op":"ping"}',
+    ),
+    "refusal": b'{"success":false,"ret_msg":"error:handler not found,topic:orderbook.3.BTCUSDT",'
+    b'"conn_id":"f428f979","req_id":"BTCUSDT","op":"subscribe"}',
+    "refusal_words": ("somewhere", "subscribe", "BTCUSDT", "topic:orderbook.3.BTCUSDT"),
+    "foreign": {b"BTCUSD": b"DOGEUSD"},
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -168,5 +214,11 @@ EXAMPLES = {
         refusal=b'{"event":"error","code":"60018","msg":"channel:trades,instId:XX doesn\'t exist."}',
         refusal_words=("somewhere", "instId:XX doesn't exist", "60018"),
         foreign={b"BTC-USDT": b"DOGE-USDT"},
+    ),
+    "bybit_linear": VenueExamples(_TWO, _BYBIT, **_BYBIT_ANSWERS),
+    "bybit_inverse": VenueExamples(
+        {"BTCUSD": Listing(1, 1.0, "quote"), "ETHUSD": Listing(2, 1.0, "quote")},
+        {channel: _inverse(example) for channel, example in _BYBIT.items()},
+        **_BYBIT_ANSWERS,
     ),
 }
