@@ -94,7 +94,8 @@ def step_line(step: Step) -> str:
 def episode_line(episode: Episode) -> str:
     """An episode in one plain line."""
     what = f"{episode.kind.replace('_', ' ')} on {episode.instrument}"
-    return f"  {_OUTCOME[episode.state][0]} {what}: {episode.state} {_outcome(episode, wide=True)}".rstrip()
+    fate = f"found {_outcome(episode, wide=True)}" if episode.state == "found" else episode.state
+    return f"  {_OUTCOME[episode.state][0]} {what}: {fate}"
 
 
 def _header(snapshot: Snapshot) -> RenderableType:
