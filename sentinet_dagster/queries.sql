@@ -46,7 +46,7 @@ select
     instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
     quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
     imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
-    completeness, gap_seconds, refused_frames
+    completeness, book_completeness, gap_seconds, refused_frames
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;

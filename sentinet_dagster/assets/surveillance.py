@@ -266,7 +266,7 @@ def _facts(timescale: Timescale, start: datetime, end: datetime) -> _Facts:
 def _with_facts(frame: pl.DataFrame) -> pl.Series:
     """The starts of the windows in which anything is known to have happened, a gap included, ascending."""
     counts = pl.col("trade_count") + pl.col("quote_count") + pl.col("book_count") + pl.col("refused_frames")
-    known = (counts > 0) | (pl.col("gap_seconds") > 0)
+    known = (counts > 0) | (pl.col("book_completeness") < 1)
     return frame.filter(known)["window_start"].unique().sort()
 
 

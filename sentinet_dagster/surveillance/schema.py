@@ -27,6 +27,7 @@ import polars as pl
 __all__ = [
     "ALERTS",
     "BOOKS",
+    "BOOK_CAUSES",
     "CORRELATIONS",
     "FEATURES",
     "FEED_GAPS",
@@ -53,6 +54,9 @@ WINDOW_US: Final = 5_000_000
 """`WINDOW` in microseconds, the unit of every time inside a kernel."""
 
 TIME: Final = pl.Datetime("us", "UTC")
+
+BOOK_CAUSES: Final = ("sequence_break", "checksum_mismatch", "crossed_book", "book_outrun")
+"""Causes of a gap (`ingest_daemon.events.GapCause`) that concern the level-2 book alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +267,12 @@ WINDOWS: Final = Relation(
         Column(
             "completeness", pl.Float64, "share of the window outside gaps x accepted / (accepted + refused)"
         ),
-        Column("gap_seconds", pl.Float64, "seconds of the window inside a gap that concerns the instrument"),
+        Column("book_completeness", pl.Float64, "completeness, gaps of the book (BOOK_CAUSES) counted too"),
+        Column(
+            "gap_seconds",
+            pl.Float64,
+            "seconds of the window inside a gap that concerns the instrument, and more than its book",
+        ),
         Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
     ),
 )

@@ -26,6 +26,7 @@ create table surveillance.windows (
     latency_ms_mean double precision,
     latency_ms_max double precision,
     completeness double precision not null check (completeness between 0 and 1),
+    book_completeness double precision not null check (book_completeness between 0 and 1),
     gap_seconds double precision not null,
     refused_frames integer not null,
     computed_at timestamptz not null default clock_timestamp(),

@@ -36,7 +36,14 @@ def alerts(
         windows.append(key)
         z = 4.0 if number in fires else 0.5
         features.append(key | {"price": 100.0, "price_z": z, "return_z": 3 * z, "return_bps": 10 * z})
-    zeros = {"volume": 0.0, "buy_volume": 0.0, "sell_volume": 0.0, "notional": 0.0, "gap_seconds": 0.0}
+    zeros = {
+        "volume": 0.0,
+        "buy_volume": 0.0,
+        "sell_volume": 0.0,
+        "notional": 0.0,
+        "gap_seconds": 0.0,
+        "book_completeness": 1.0,
+    }
     counts = {
         "trade_count": 3,
         "quote_count": 7,

@@ -162,6 +162,13 @@ def test_a_gap_concerns_its_instrument_or_its_venue_until_it_is_repaired(
     assert windows["completeness"].to_list() == complete
 
 
+@pytest.mark.parametrize("cause", schema.BOOK_CAUSES)
+def test_a_gap_of_the_book_leaves_trades_and_quotes_whole(cause: str) -> None:
+    gap = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3), "cause": cause}
+    row = first(windows_of(gaps=[gap], seconds=5))
+    assert (row["completeness"], row["gap_seconds"], row["book_completeness"]) == (1.0, 0.0, 0.6)
+
+
 def test_refused_frames_lower_completeness() -> None:
     refused = [{"received_at": at(1), "instrument_id": 1}, {"received_at": at(2), "instrument_id": None}]
     windows = windows_of([trade(1, 1.0), trade(2, 1.0)], refused=refused, seconds=5)

@@ -12,7 +12,14 @@ from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
 from tests.unit.sentinet_dagster.surveillance.facts import START, frame, instruments
 
-ZEROS = {"volume": 0.0, "buy_volume": 0.0, "sell_volume": 0.0, "notional": 0.0, "gap_seconds": 0.0}
+ZEROS = {
+    "volume": 0.0,
+    "buy_volume": 0.0,
+    "sell_volume": 0.0,
+    "notional": 0.0,
+    "gap_seconds": 0.0,
+    "book_completeness": 1.0,
+}
 COUNTS = {"trade_count": 0, "quote_count": 9, "book_count": 0, "refused_frames": 0, "price_z_samples": 0}
 
 
