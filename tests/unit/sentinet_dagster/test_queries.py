@@ -7,6 +7,7 @@ import re
 import pytest
 
 from sentinet_dagster.queries import parse_queries, queries
+from sentinet_dagster.surveillance.schema import ALERTS, REFERENCE_PRICES, RELATIONS, Relation
 
 
 def test_a_statement_is_bound_through_settings_where_copy_takes_no_parameters() -> None:
@@ -44,3 +45,15 @@ def test_no_statement_is_formatted() -> None:
     for query in queries().values():
         assert "{" not in query.sql.replace("'{}'", ""), query.name
         assert ";" not in query.sql, query.name
+
+
+READ = [
+    relation for relation in RELATIONS if relation not in (ALERTS, REFERENCE_PRICES)
+]  # those judging needs
+
+
+@pytest.mark.parametrize("relation", READ, ids=lambda relation: relation.name)
+def test_a_relation_is_read_with_its_columns_in_their_order(relation: Relation) -> None:
+    listed = re.search(r"select\s+(.*?)\s+from", queries()[relation.name.split(".")[1]].sql, re.DOTALL)
+    assert listed is not None
+    assert [column.split(" as ")[-1].strip() for column in listed[1].split(",")] == list(relation.names)
