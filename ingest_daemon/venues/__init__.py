@@ -11,6 +11,7 @@ from types import MappingProxyType
 from ingest_daemon.venues.base import Capabilities, Listing, Request, Session, VenueProtocol
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
 from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
+from ingest_daemon.venues.coinbase import COINBASE
 from ingest_daemon.venues.okx import OKX
 
 __all__ = ["VENUES", "Capabilities", "Listing", "Request", "Session", "VenueProtocol"]
@@ -22,6 +23,7 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     OKX,
     BYBIT_LINEAR,
     BYBIT_INVERSE,
+    COINBASE,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

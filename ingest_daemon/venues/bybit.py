@@ -4,9 +4,9 @@ What lives here: the state of a session. What never does: the meaning of single 
 (`bybit_frames.py`), the arithmetic of a book (`books.py`), sockets, clocks.
 
 A message begins with its topic, {"topic":"publicTrade.BTCUSDT", which is looked up as it stands. Each symbol
-is subscribed by a request of its own, whose `req_id` is the symbol: of a request with one wrong topic the venue
-refuses all. A book that is lost is unsubscribed and subscribed again: the venue then sends its snapshot. The
-client must say something every 20 s.
+is subscribed by a request of its own, whose `req_id` is the symbol: of a request with one wrong topic the
+venue refuses all. A book that is lost is unsubscribed and subscribed again: its snapshot follows.
+The client must say something every 20 s.
 
 Spot speaks the same protocol and is not spoken here: its frames cannot be told from those of linear ones.
 """

@@ -7,17 +7,17 @@ Evidence: published examples of 2023-04 of linear and inverse contracts (publicT
 `cts`, the depths 200, 500 and 1000 and refusals are as the venue documents them. The only capture at hand is
 of an older protocol (2021), of which nothing is spoken.
 
-    topic          type      event           fields
-    publicTrade    snapshot  Trade           i id, p price, v size, T time, S: the taker's side; BT: a block
-                                             trade, told as any other
-    orderbook.1    both      Quote           as below
-    orderbook.N    snapshot  Book, FeedGap   b bids, a asks, u: the update's id; the whole book. Also sent after
-                                             a restart of the venue, where u may start anew at 1
-    orderbook.N    delta     Book, FeedGap   changed levels, 0 for one that is gone or leaves the depth;
-                                             u = last u + 1. Time is cts, the engine's, or else ts
-    tickers        both      ReferencePrice  markPrice, indexPrice, fundingRate, nextFundingTime, at ts. A delta
-                                             has what changed, and the event has what the delta has; no event
-                                             if that is nothing. A dated future sends the last two as "": None
+    topic        type      event           fields
+    publicTrade  snapshot  Trade           i id, p price, v size, T time, S: the taker's side; BT: a block
+                                           trade, told as any other
+    orderbook.1  both      Quote           as below
+    orderbook.N  snapshot  Book, FeedGap   b bids, a asks, u: the update's id; the whole book. Also sent after
+                                           a restart of the venue, where u may start anew at 1
+    orderbook.N  delta     Book, FeedGap   changed levels, 0 for one that is gone or leaves the depth;
+                                           u = last u + 1. Time is cts, the engine's, or else ts
+    tickers      both      ReferencePrice  markPrice, indexPrice, fundingRate, nextFundingTime, at ts. A delta
+                                           has what changed, the event has what the delta has; no event if
+                                           that is nothing. A dated future sends the last two as "": None
 
 A trade's id is a UUID, and a number here: 63 bits of the BLAKE2b of its text (`trade_id`). The database takes
 two trades for one where instrument, id and time agree, so that a collision would have to happen within a

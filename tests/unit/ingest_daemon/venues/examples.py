@@ -186,6 +186,27 @@ _BYBIT_ANSWERS = {
     "foreign": {b"BTCUSD": b"DOGEUSD"},
 }
 
+_COINBASE: dict[str, Example] = {
+    "matches": (
+        b'{"type":"match","trade_id":280232,"maker_order_id":"2a0da34e","taker_order_id":"3c82abaa",'
+        b'"side":"sell","size":"985","price":"0.00001305","product_id":"BTC-USD","sequence":177100030,'
+        b'"time":"2021-04-17T16:43:37.089723Z"}',
+        (Trade,),
+    ),
+    "ticker": (
+        b'{"type":"ticker","sequence":50978628538,"product_id":"BTC-USD","price":"17165.16",'
+        b'"best_bid":"17165.15","best_bid_size":"0.61540890","best_ask":"17167.76",'
+        b'"best_ask_size":"0.18528568","side":"sell","time":"2022-12-01T00:00:00.122581Z",'
+        b'"trade_id":463751434,"last_size":"0.05"}',
+        (Quote,),
+    ),
+    "level2_batch": (
+        b'{"type":"snapshot","product_id":"BTC-USD","asks":[["40584.89","0.039985"]],'
+        b'"bids":[["40533.24","0.020416"],["40531.19","1"]]}',
+        (Quote, Book),
+    ),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -220,5 +241,17 @@ EXAMPLES = {
         {"BTCUSD": Listing(1, 1.0, "quote"), "ETHUSD": Listing(2, 1.0, "quote")},
         {channel: _inverse(example) for channel, example in _BYBIT.items()},
         **_BYBIT_ANSWERS,
+    ),
+    "coinbase": VenueExamples(
+        {"BTC-USD": Listing(1), "ETH-USD": Listing(2)},
+        _COINBASE,
+        acknowledgements=(
+            b'{"type":"subscriptions","channels":[{"name":"matches","product_ids":["BTC-USD"]}]}',
+            b'{"type":"heartbeat","sequence":90,"last_trade_id":20,"product_id":"BTC-USD",'
+            b'"time":"2014-11-07T08:19:28.464459Z"}',
+        ),
+        refusal=b'{"type":"error","message":"Failed to subscribe","reason":"XX-USD is not a valid product"}',
+        refusal_words=("somewhere", "Failed to subscribe", "XX-USD is not a valid product"),
+        foreign={b"BTC-USD": b"DOGE-USD"},
     ),
 }
