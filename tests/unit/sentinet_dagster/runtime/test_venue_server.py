@@ -66,7 +66,7 @@ async def take(
 
 
 async def test_the_simulated_market_is_sent_from_the_live_start_on_when_it_is_due() -> None:
-    clock = Clock(ANCHOR + 59 * SECOND + 900_000)
+    clock = Clock(ANCHOR + 59 * SECOND + 600_000)
     source = SimulatedSource(SimulatedMarket(1, ANCHOR), ANCHOR + 60 * SECOND, clock)
     frames: list[SourceFrame] = []
     async for batch in source.batches(Everything()):
