@@ -80,7 +80,7 @@ def frames_in(path: str) -> int:
 def test_from_a_recording_to_alerts_without_anything_running(
     environment: dict[str, str], recordings: list[str]
 ) -> None:
-    """replay makes the home and migrates it, backfill judges in its own process, and each stops its server."""
+    """replay makes the home and migrates it, backfill judges in its own process; each stops its server."""
     first = ask(environment, "replay", *recordings)["streams"]
     assert sum(stream["frames"] for stream in first.values()) == sum(map(frames_in, recordings))
     assert all(stream["rows"] == stream["frames"] for stream in first.values())
