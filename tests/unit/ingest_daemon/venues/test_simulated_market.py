@@ -233,6 +233,23 @@ def test_the_script_opens_with_all_five_kinds_and_goes_on_without_overlap(seed: 
         over[name] = episode.ends_at
 
 
+@pytest.mark.parametrize(
+    ("kind", "rest_s"),
+    # The past that a spike stands out from; the slow average of a correlation and what it is made of.
+    [(EpisodeKind.VOLATILITY_SPIKE, 5 * 60), (EpisodeKind.DECOUPLING, 22 * 60)],
+)
+def test_an_episode_does_not_come_in_the_trail_of_another_of_its_kind(kind: EpisodeKind, rest_s: int) -> None:
+    ended: dict[tuple[InstrumentKey, ...], int] = {}
+    rests = []
+    for episode in demo_script(LIVE, 1).between(LIVE, LIVE + 7200 * SECOND):
+        if episode.kind is kind:
+            if episode.instruments in ended:
+                rests.append(episode.starts_at - ended[episode.instruments])
+            ended[episode.instruments] = episode.ends_at
+    assert rests
+    assert min(rests) > rest_s * SECOND
+
+
 def test_a_script_answers_the_same_whatever_was_asked_before() -> None:
     asked_once = demo_script(LIVE, 3)
     asked_late = demo_script(LIVE, 3)
