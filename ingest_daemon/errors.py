@@ -33,7 +33,7 @@ class VenueRefused(IngestError):
 
 
 class FeedLost(IngestError):
-    """The socket is gone or was silent for too long. The feed reconnects for ever; the hole is a `FeedGap`."""
+    """The socket is gone or was silent too long. The feed reconnects for ever; the hole is a gap row."""
 
 
 class RecordingError(IngestError):
