@@ -107,6 +107,7 @@ class Feed:
         stale_after_s: float,
         is_recorded: bool = False,
         observe_parse: Callable[[float], None] = lambda _seconds: None,
+        on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
     ) -> None:
         self.stats = FeedStats()
@@ -120,6 +121,7 @@ class Feed:
         self._stale_after_s = stale_after_s
         self._is_recorded = is_recorded
         self._observe_parse = observe_parse
+        self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._log = _log.bind(venue=venue)
         self._hole: _Hole | None = None
@@ -209,6 +211,8 @@ class Feed:
         stats = self.stats
         stats.frames += 1
         stats.bytes += len(frame)
+        if self._last_received_at is None:
+            self._on_first_frame(self._venue, received_at)
         if stats.state != "live":
             self._end_hole(received_at)
             stats.state = "live"
