@@ -25,7 +25,7 @@ class ConfigError(IngestError):
 
 
 class ParseError(IngestError):
-    """A frame is not what its venue documents. It is quarantined in `market.rejected_frames`; the feed goes on."""
+    """A frame is not what its venue documents. It goes to `market.rejected_frames`; the feed goes on."""
 
 
 class VenueRefused(IngestError):
@@ -33,7 +33,7 @@ class VenueRefused(IngestError):
 
 
 class FeedLost(IngestError):
-    """The socket is gone or was silent for too long. The feed reconnects for ever; the hole becomes a `FeedGap`."""
+    """The socket is gone or was silent too long. The feed reconnects for ever; the hole is a gap row."""
 
 
 class RecordingError(IngestError):

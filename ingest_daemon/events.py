@@ -3,8 +3,9 @@
 What lives here: values only. What never does: parsing, sockets, clocks, the database.
 
 Conventions, for every event
-    *_at            microseconds since 1970-01-01 UTC (int). `occurred_at` is what the venue says happened when;
-                    None where the venue says nothing: it is never made up. `received_at` is when we saw the bytes.
+    *_at            microseconds since 1970-01-01 UTC (int). `occurred_at` is when the venue says it happened;
+                    None where the venue says nothing: it is never made up. `received_at` is when we saw the
+                    bytes.
     price           in the instrument's quote currency
     size            in the instrument's base currency; contracts are converted by the venue module
     instrument_id   `market.instruments.instrument_id`
@@ -38,7 +39,7 @@ class AggressorSide(IntEnum):
 
 
 class GapCause(StrEnum):
-    """Why data is missing. The words are stored in `market.feed_gaps.cause`; a new cause is a new word here."""
+    """Why data is missing. Stored as `market.feed_gaps.cause`; a new cause is a new word here."""
 
     DISCONNECTED = "disconnected"  # the socket was closed or could not be opened
     SEQUENCE_BREAK = "sequence_break"  # the venue's own numbering skipped: a book had to be rebuilt
@@ -51,7 +52,7 @@ class GapCause(StrEnum):
 
 
 class Trade(msgspec.Struct, frozen=True, gc=False):
-    """One execution at the venue, or one aggregate of executions of a single taker order (Binance `aggTrade`)."""
+    """One execution at the venue, or the executions of one taker order summed (Binance `aggTrade`)."""
 
     instrument_id: int
     trade_id: int
@@ -77,7 +78,7 @@ class Quote(msgspec.Struct, frozen=True, gc=False):
 
 
 class Book(msgspec.Struct, frozen=True, gc=False):
-    """The top of the book, best level first, at most 20 levels a side. Level 2. Sides may differ in length."""
+    """The top of the book, best level first, at most 20 levels a side; sides may differ in length. L2."""
 
     instrument_id: int
     update_id: int
@@ -102,9 +103,10 @@ class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
 
 
 class FeedGap(msgspec.Struct, frozen=True, gc=False):
-    """A span in which data is known to be missing: [started_at, ended_at). `instrument_id` None: the whole venue.
+    """A span in which data is known to be missing: [started_at, ended_at).
 
-    `channel` None: every channel. `lost_events` None: nobody can know how many.
+    `instrument_id` None: the whole venue. `channel` None: every channel. `lost_events` None: nobody can know
+    how many.
     """
 
     venue: str

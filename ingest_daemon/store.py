@@ -194,7 +194,7 @@ class Store:
             raise _named(error) from error
 
 
-class _DuplicateFound(Exception):  # noqa: N818 (it is an answer, not a fault)
+class _DuplicateFound(Exception):
     """A COPY hit a unique key; nothing of the batch is written."""
 
 

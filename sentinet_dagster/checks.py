@@ -10,7 +10,7 @@ from typing import Final
 
 from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeverity, AssetKey, asset_check
 
-from sentinet_dagster.partitions import HOUR, tagged_range
+from sentinet_dagster.partitions import HOUR, partition_range, tagged_range
 from sentinet_dagster.resources import Timescale
 
 __all__ = ["CHECKS"]
@@ -56,8 +56,8 @@ def alerts_stand_on_evidence(context: AssetCheckExecutionContext, timescale: Tim
 
 
 def _range(context: AssetCheckExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
-    """The range in the run's tags, or the last full hour of the database's clock."""
-    tagged = tagged_range(context.run.tags)
+    """The range in the run's tags, else its partitions, else the last full hour of the database's clock."""
+    tagged = tagged_range(context.run.tags) or partition_range(context.run.tags)
     if tagged is not None:
         return tagged
     clock: datetime = timescale.fetch("ledger_edge")[0]["clock"]

@@ -29,6 +29,7 @@ __all__ = [
     "in_microseconds",
     "moment",
     "partition_key",
+    "partition_range",
     "slices",
     "tagged_range",
 ]
@@ -101,6 +102,19 @@ def tagged_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
             f"{RANGE_START_TAG}={texts[0]} {RANGE_END_TAG}={texts[1]}: want two ascending times with offsets"
         )
     return start, end
+
+
+def partition_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
+    """The hours of a run by the tags that Dagster gives it: one partition, or a range of them in a backfill.
+
+    >>> [hour.hour for hour in partition_range({"dagster/partition": "2024-08-08-05:00"})]
+    [5, 6]
+    """
+    first = tags.get("dagster/asset_partition_range_start", tags.get("dagster/partition"))
+    last = tags.get("dagster/asset_partition_range_end", tags.get("dagster/partition"))
+    if first is None or last is None:
+        return None
+    return HOURS.time_window_for_partition_key(first).start, HOURS.time_window_for_partition_key(last).end
 
 
 def hour_ranges(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:

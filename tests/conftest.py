@@ -1,6 +1,8 @@
 """What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, shared recordings.
 
-SENTINET_TEST_DATABASE_URL (a superuser's URL) takes the place of the embedded server: a TimescaleDB, say.
+Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`;
+skipped with the reason where it cannot run). SENTINET_TEST_DATABASE_URL (a superuser's URL) replaces
+both.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -21,6 +24,7 @@ from psycopg import sql
 from sentinet_dagster.runtime import guard
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from tests import timescale_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -52,6 +56,15 @@ class PostgresServer:
             ),
         )
 
+    def copy(self, database: str) -> str:
+        """A new database with all that is in this one; whoever is connected to it is thrown out."""
+        self.seal(database)
+        copied = self.create(template=database)
+        self._execute(
+            sql.SQL("alter database {} with allow_connections true").format(sql.Identifier(database))
+        )
+        return copied
+
     def drop(self, database: str) -> None:
         self._execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
 
@@ -61,26 +74,51 @@ class PostgresServer:
                 connection.execute(statement)
 
 
-@pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    given = os.environ.get("SENTINET_TEST_DATABASE_URL")
-    if given:
-        yield PostgresServer(given)
-        return
-    home = tmp_path_factory.mktemp("postgres")
+def _servers() -> list[str]:
+    """Every test of a database runs on each: PostgreSQL from a wheel, and a real TimescaleDB."""
+    return ["given"] if "SENTINET_TEST_DATABASE_URL" in os.environ else ["embedded", "timescaledb"]
+
+
+@pytest.fixture(scope="session", params=_servers())
+def postgres_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[PostgresServer]:
+    if request.param == "given":
+        yield PostgresServer(os.environ["SENTINET_TEST_DATABASE_URL"])
+    elif request.param == "embedded":
+        with _embedded(tmp_path_factory.mktemp("postgres")) as url:
+            yield PostgresServer(url)
+    else:
+        try:
+            tree = timescale_tree.build_tree()
+        except timescale_tree.CannotRunError as reason:
+            pytest.skip(f"no TimescaleDB: {reason}")
+        with timescale_tree.run_server(tree) as server, _ended_with_tests(server.pid):
+            yield PostgresServer(server.url)
+
+
+@contextmanager
+def _embedded(home: Path) -> Iterator[str]:
     # These databases live as long as the tests: nothing to keep over a power cut.
     unsafe = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
     embedded = EmbeddedPostgres(home / "postgres", home / "postgres.log", settings=unsafe)
-    # The server outlives its owner by design; not this one, not even a killed test run.
+    try:
+        server = embedded.start()
+        with _ended_with_tests(server.pid):
+            yield server.url("postgres")
+    finally:
+        embedded.destroy()
+
+
+@contextmanager
+def _ended_with_tests(pid: int) -> Iterator[None]:
+    """The server outlives its owner by design; not this one, not even a killed test run."""
     with subprocess.Popen([sys.executable, "-I", "-S", guard.__file__], stdin=subprocess.PIPE) as watcher:
-        try:
-            server = embedded.start()
-            assert watcher.stdin is not None
-            watcher.stdin.write(f"+{server.pid}\n".encode())
-            watcher.stdin.flush()
-            yield PostgresServer(server.url("postgres"))
-        finally:
-            embedded.destroy()
+        assert watcher.stdin is not None
+        watcher.stdin.write(f"+{pid}\n".encode())
+        watcher.stdin.flush()
+        yield
+        watcher.stdin.write(f"-{pid}\n".encode())
 
 
 @pytest.fixture(scope="session")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import http
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
@@ -50,7 +51,9 @@ class FakeVenue:
         first = await connection.recv()
         self.received.append(str(first))
         await self._clients.put(connection)
-        await connection.wait_closed()
+        with suppress(ConnectionClosed):
+            async for message in connection:
+                self.received.append(str(message))
 
     def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
         if "Upgrade" in request.headers:

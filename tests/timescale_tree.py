@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -34,6 +35,14 @@ SETTINGS = {
     "max_worker_processes": "16",
     "timezone": "UTC",
 }
+
+
+@dataclass(frozen=True)
+class TimescaleServer:
+    """The URL of a running server's superuser, and the server's process."""
+
+    url: str
+    pid: int
 
 
 class CannotRunError(Exception):
@@ -66,8 +75,8 @@ def _free_port() -> int:
 
 
 @contextmanager
-def run_server(tree: Path) -> Iterator[str]:
-    """A fresh cluster inside `tree`; yields the URL of its superuser."""
+def run_server(tree: Path) -> Iterator[TimescaleServer]:
+    """A fresh cluster inside `tree`, until the block ends."""
     clusters = tree / "var/lib/postgresql"
     data = Path(tempfile.mkdtemp(prefix="sentinet-", dir=clusters))
     inside = "/" + str(data.relative_to(tree))
@@ -97,7 +106,7 @@ def run_server(tree: Path) -> Iterator[str]:
             url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("create extension if not exists timescaledb")
-            yield url
+            yield TimescaleServer(url, pid=int((data / "postmaster.pid").read_text().split()[0]))
         finally:
             run(f"{BINARIES}/pg_ctl", "stop", "--pgdata", inside, "--mode=immediate", "--wait")
     finally:

@@ -12,6 +12,7 @@ from ingest_daemon.venues.base import Capabilities, Listing, Request, Session, V
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
 from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
 from ingest_daemon.venues.coinbase import COINBASE
+from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
 
 __all__ = ["VENUES", "Capabilities", "Listing", "Request", "Session", "VenueProtocol"]
@@ -24,6 +25,7 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     BYBIT_LINEAR,
     BYBIT_INVERSE,
     COINBASE,
+    KRAKEN,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

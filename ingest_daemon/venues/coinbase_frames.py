@@ -15,7 +15,7 @@ Evidence: a capture of 2021-04-17 (matches, ticker, level2 of ten products) and 
                                               with every match. Without sizes, until 2022, it is refused
     level2_batch  snapshot    Book            bids, asks: the whole book; in 2021 without a time
     level2_batch  l2update    Book, FeedGap   changes: [side, price, size], 0: gone; time, at times year 1
-                                              (None here). Neither number nor checksum: a lost update shows only
+                                              (None here). Neither number nor checksum: a loss shows only
                                               where the book crosses. A frame that cannot be read loses the
                                               book (one had a size of "0.-10000")
 

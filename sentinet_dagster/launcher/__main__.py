@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
         found = settings.channel.lock_life()
         if found is None and settings.detached:
             return 0  # Another one serves, which is what was wanted.
-        lock = _stand_by(settings.channel) if found is None else found
+        lock = _stand_by(settings) if found is None else found
         if lock < 0:
             return 0
         listener = settings.channel.listen()
@@ -98,9 +98,9 @@ def _take_over(handover: str) -> tuple[socket.socket, int]:
     return socket.socket(fileno=listener), lock
 
 
-def _stand_by(channel: Channel) -> int:
+def _stand_by(settings: WorkerSettings) -> int:
     """Wait while another worker serves; told to end, end that one too. The lock, or -1 for the end."""
-    parent = os.getppid()
+    channel = settings.channel
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDINGS)
     logging.getLogger(__package__).info("Another warm worker serves, standing by: %s", channel.socket_path)
     told = False
@@ -112,7 +112,8 @@ def _stand_by(channel: Channel) -> int:
                 return -1
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDINGS)
             return lock
-        ended = signal.sigtimedwait(_ENDINGS, STANDBY_SECONDS) is not None or os.getppid() != parent
+        ended = signal.sigtimedwait(_ENDINGS, STANDBY_SECONDS) is not None
+        ended = ended or settings.parent not in (None, os.getppid())
         if ended and not told:
             told = True
             deadline = time.monotonic() + STOP_GRACE_SECONDS + STOP_PATIENCE_SECONDS

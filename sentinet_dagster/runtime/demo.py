@@ -16,7 +16,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -46,6 +46,7 @@ from sentinet_dagster.runtime.parts import (
 )
 from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import State, Supervisor
+from sentinet_dagster.runtime.scorecard import Scripted
 from sentinet_dagster.runtime.screen import choose_screen
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
@@ -141,12 +142,14 @@ class _Demo:
         self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
         self._venue_url = f"http://{LOOPBACK}:{venue_port}"
         self._began = time.monotonic()
+        self._instruments = read_instruments(parts.config_directory)
+        self._symbols = {(i.venue, i.venue_symbol): i.symbol for i in self._instruments}
 
     def run(self) -> Summary:
         board, parts = self._board, self._parts
         with board.step("schema"):
             database.migrate(self._database.url)
-            database.watch(self._database.url, read_instruments(parts.config_directory))
+            database.watch(self._database.url, self._instruments)
         ports = parts.ports
         with Watch(self._database.url, ports.ingest_url, ports.dagster_url, lambda: board.script_at) as watch:
             board.watch = watch
@@ -159,7 +162,7 @@ class _Demo:
                 board.note = "stopping"
             assert board.script_at is not None
             now = datetime.now(UTC)
-            episodes = scripted_until(self._venue_url, now) or board.episodes
+            episodes = self._scripted_until(now)
             runs = watch.runs_now()
             with psycopg.connect(self._database.url, autocommit=True) as connection:
                 return summarise(
@@ -243,10 +246,17 @@ class _Demo:
             if self._options.run_for is not None and now >= board.script_at + self._options.run_for:
                 return
             if time.monotonic() - looked > _EPISODES_EVERY_S:
-                board.episodes = scripted_until(self._venue_url, now + _EPISODES_AHEAD) or board.episodes
+                board.episodes = self._scripted_until(now + _EPISODES_AHEAD)
                 looked = time.monotonic()
             self._supervisor.poll()
             time.sleep(_POLL_S)
+
+    def _scripted_until(self, until: datetime) -> Sequence[Scripted]:
+        """What is scripted; what was known last where the venue server does not answer."""
+        scripted = scripted_until(self._venue_url, until, self._symbols)
+        if scripted is not None:
+            return scripted
+        return [episode for episode in self._board.episodes if episode.starts_at < until]
 
     def _runs(self, name: str) -> bool:
         return any(s.name == name and s.state is State.RUNNING for s in self._supervisor.status())

@@ -10,7 +10,7 @@ class UserError(Exception):
     """The user must change something. The message is one line: what is wrong, and what would be right."""
 
 
-class ProcessFailed(Exception):  # noqa: N818 - it says what happened, like the daemon's errors
+class ProcessFailed(Exception):
     """A process that Sentinet started did not come up, or went away for good.
 
     The message's first line says which and how; the last lines of its log follow.

@@ -5,7 +5,7 @@
 -- The alerts that fit every filter given (null: any), newest first. `instrument`: a symbol, or venue/symbol.
 select
     alerts.alert_id, alerts.detector, alerts.detector_version, instruments.venue, instruments.symbol as instrument,
-    instruments.venue_symbol, alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
+    alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
     alerts.window_end, alerts.raised_at, alerts.evidence, alerts.evidence_level, alerts.completeness,
     alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at
 from surveillance.alerts as alerts
@@ -95,7 +95,7 @@ from market.instruments as instruments
 left join recent on instruments.instrument_id = recent.instrument_id and recent.recency = 1
 left join charts on instruments.instrument_id = charts.instrument_id
 where instruments.is_active
-order by instruments.instrument_id;
+order by instruments.symbol, instruments.venue;
 
 -- name: progress
 -- How far the judgement has come since `since`: windows judged, the newest of them, the first that a model judges.

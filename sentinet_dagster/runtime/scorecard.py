@@ -24,7 +24,7 @@ EXPECTED: Mapping[str, frozenset[str]] = {
     "pump_and_dump": frozenset({"pump_and_dump"}),
 }
 
-Instrument = tuple[str, str]  # venue, venue symbol
+Instrument = tuple[str, str]  # venue, symbol
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ What lives here: two HTTP requests. What never does: the server (`venue_server.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import httpx
 
 from sentinet_dagster.runtime.errors import ProcessFailed
-from sentinet_dagster.runtime.scorecard import Scripted
+from sentinet_dagster.runtime.scorecard import Instrument, Scripted
 
 _TIMEOUT_S = 5.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,8 +36,14 @@ def begin_script(url: str, starts_at: datetime) -> None:
         raise ProcessFailed("venue", f"does not begin the script: {answer.text}")
 
 
-def scripted_until(url: str, until: datetime) -> list[Scripted] | None:
-    """The episodes that begin before `until`, by start: the truth. None: the server does not answer."""
+def scripted_until(url: str, until: datetime, symbols: Mapping[Instrument, str]) -> list[Scripted] | None:
+    """The episodes that begin before `until`, by start: the truth. None: the server does not answer.
+
+    Args:
+        url: the venue server.
+        until: excluded.
+        symbols: (venue, the venue's symbol) → the canonical symbol.
+    """
     try:
         answer = httpx.get(
             f"{url}/episodes", params={"until_us": _microseconds(until)}, timeout=_TIMEOUT_S, trust_env=False
@@ -46,7 +53,9 @@ def scripted_until(url: str, until: datetime) -> list[Scripted] | None:
     return [
         Scripted(
             kind=episode["kind"],
-            instruments=tuple((leg["venue"], leg["venue_symbol"]) for leg in episode["instruments"]),
+            instruments=tuple(
+                (leg["venue"], symbols[leg["venue"], leg["venue_symbol"]]) for leg in episode["instruments"]
+            ),
             starts_at=_EPOCH + timedelta(microseconds=episode["starts_at_us"]),
             ends_at=_EPOCH + timedelta(microseconds=episode["ends_at_us"]),
         )

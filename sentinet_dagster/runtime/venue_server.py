@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import logging
 import signal
@@ -102,9 +103,9 @@ class VenueServer:
                 close_timeout=_CLOSE_TIMEOUT_S,
             )
         except OSError as error:
-            raise UserError(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror or error}"
-            ) from error
+            if error.errno == errno.EADDRINUSE:
+                raise UserError(f"port {self._port} is in use: give another one, or 0 for any") from error
+            raise UserError(f"cannot listen on {self._host}: {error.strerror or error}") from error
         self._port = next(iter(self._server.sockets)).getsockname()[1]
         self._sending = asyncio.create_task(self._send())
         return self
@@ -280,13 +281,22 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(message)
 
 
+def _port(text: str) -> int:
+    # The event loop takes a number above 65535 for another port, without a word.
+    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
+        raise UserError(f"--port {text}: write a number from 0 to 65535")
+    return int(text)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m sentinet_dagster.runtime.venue_server",
         description="A venue on this machine in Binance's protocol: simulated, or playing recordings.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="where to listen; 0: any that is free (default)")
+    parser.add_argument(
+        "--port", type=_port, default=0, help="where to listen; 0: any that is free (default)"
+    )
     simulated = parser.add_argument_group("simulated market (unless --recording is given)")
     simulated.add_argument(
         "--seed", type=int, default=0, help="chooses the market and the script (default %(default)s)"

@@ -47,7 +47,7 @@ def render(snapshot: Snapshot, width: int, height: int) -> Layout:
         Layout(_header(snapshot), name="header", size=1),
         Layout(_flow(snapshot.flow), name="flow", size=3),
         Layout(name="middle", size=middle),
-        Layout(_alerts(snapshot.alerts, width, alert_lines), name="alerts"),
+        Layout(_alerts(snapshot.alerts, alert_lines), name="alerts"),
         Layout(_footer(snapshot), name="footer", size=1),
     )
     side = Layout(name="side", ratio=2 if wide else 9)
@@ -257,48 +257,23 @@ def _feeds(feeds: Sequence[FeedState]) -> RenderableType:
     return _panel(grid, "feeds", "blue")
 
 
-def _alerts(alerts: Sequence[AlertState], width: int, rows: int) -> RenderableType:
-    if not alerts:
-        body: RenderableType = Text("none yet", "dim")
-    elif width >= 140:
-        body = _alerts_wide(alerts[:rows])
-    else:
-        body = _alerts_narrow(alerts[: max(rows // 2, 1)])
-    return _panel(body, "alerts", "red")
-
-
-def _alerts_wide(alerts: Sequence[AlertState]) -> RenderableType:
-    grid = Table.grid(expand=True, padding=(0, 1))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, justify="center")
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=True, ratio=3)
-    grid.add_column(no_wrap=True, ratio=2)
-    for alert in alerts:
-        grid.add_row(
-            Text(f"{alert.raised_at:%H:%M:%S}", "dim"),
-            Text(f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
-            Text(alert.detector.replace("_", " "), "bold"),
-            Text(alert.summary),
-            Text(alert.evidence, "dim"),
-        )
-    return grid
-
-
-def _alerts_narrow(alerts: Sequence[AlertState]) -> RenderableType:
+def _alerts(alerts: Sequence[AlertState], lines: int) -> RenderableType:
     """Two lines an alert: what it says, then its numbers."""
-    lines: list[Text] = []
-    for alert in alerts:
+    if not alerts:
+        return _panel(Text("none yet", "dim"), "alerts", "red")
+    shown: list[Text] = []
+    for alert in alerts[: max(lines // 2, 1)]:
         head = Text.assemble(
             (f"{alert.raised_at:%H:%M:%S} ", "dim"),
-            (f" {alert.severity} ", SEVERITY_STYLES[alert.severity]),
+            (f"{alert.severity:^10}", SEVERITY_STYLES[alert.severity]),
             (f" {alert.detector.replace('_', ' ')} ", "bold"),
             alert.summary,
             no_wrap=True,
             overflow="ellipsis",
         )
-        lines += [head, Text("         " + alert.evidence, "dim", no_wrap=True, overflow="ellipsis")]
-    return Group(*lines)
+        evidence = Text(" " * 20 + alert.evidence, "dim", no_wrap=True, overflow="ellipsis")
+        shown += [head, evidence]
+    return _panel(Group(*shown), "alerts", "red")
 
 
 def _panel(body: RenderableType, title: str, colour: str) -> Panel:

@@ -174,7 +174,7 @@ def raised(alerts: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:
     return tuple(
         Raised(
             alert["detector"],
-            (alert["venue"], alert["venue_symbol"]),
+            (alert["venue"], alert["instrument"]),
             alert["raised_at"],
             alert["created_at"],
         )

@@ -74,7 +74,7 @@ _LIMIT: Final = 20.0  # scaled inputs beyond it are equally strange
 _MAD_TO_SIGMA: Final = 1.4826
 
 
-class NotEnoughData(ValueError):  # noqa: N818 - as in ingest_daemon.errors, the name says what happened
+class NotEnoughData(ValueError):
     """There are fewer whole and warm windows than a model needs; the message says how many there are."""
 
 

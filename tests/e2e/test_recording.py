@@ -68,7 +68,7 @@ def judged(
     sentinet("migrate", SENTINET_DATABASE_URL=postgres_server.url(played))  # brings the instruments
     ledger = play(postgres_server.url(played), recordings, tmp_path_factory.mktemp("config"))
     replay(postgres_server.url(replayed), recordings)
-    copied = postgres_server.create(template=played)
+    copied = postgres_server.copy(played)
     names = (played, copied, replayed)
     with ExitStack() as desks:
         live, past, again = (

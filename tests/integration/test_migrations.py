@@ -182,7 +182,7 @@ def test_timescaledb_gets_hypertables_that_follow_the_settings(
     empty_database_url: str, has_timescale: bool
 ) -> None:
     if not has_timescale:
-        pytest.skip("no TimescaleDB: set SENTINET_TEST_DATABASE_URL to a server that has it")
+        pytest.skip("this server is plain PostgreSQL: the test runs on TimescaleDB")
     assert migrate(empty_database_url).timescale is not None
     hour, day = timedelta(hours=1), timedelta(days=1)
     expected: Callable[[timedelta, timedelta], list[tuple[object, ...]]] = lambda facts, judgement: [  # noqa: E731
@@ -201,7 +201,7 @@ def test_rows_from_before_timescaledb_are_kept(
     empty_database_url: str, has_timescale: bool, tmp_path: Path
 ) -> None:
     if not has_timescale:
-        pytest.skip("no TimescaleDB: set SENTINET_TEST_DATABASE_URL to a server that has it")
+        pytest.skip("this server is plain PostgreSQL: the test runs on TimescaleDB")
     plain = Path(shutil.copytree(SQL, tmp_path / "plain"))
     (plain / "timescale.sql").write_text("select 1;\n")
     migrate(empty_database_url, sql_directory=plain)

@@ -45,25 +45,16 @@ _OPENING = (
 )
 _ROUND = (
     EpisodeKind.SPOOFING,
-    EpisodeKind.VOLATILITY_SPIKE,
+    EpisodeKind.SPREAD_BLOW_OUT,
+    EpisodeKind.SPOOFING,
     EpisodeKind.SPREAD_BLOW_OUT,
     EpisodeKind.PUMP_AND_DUMP,
-    EpisodeKind.SPOOFING,
     EpisodeKind.VOLATILITY_SPIKE,
     EpisodeKind.SPREAD_BLOW_OUT,
     EpisodeKind.DECOUPLING,
 )
-# How long a group of instruments is left alone between two episodes: always until the first is over, and
-# longer where the first would hide the second. A move stands out from five calm minutes; legs can only part
-# after being together.
-_PAUSE_US = 10 * SECOND_US
-_REST_US = {
-    (EpisodeKind.VOLATILITY_SPIKE, EpisodeKind.VOLATILITY_SPIKE): 360 * SECOND_US,
-    (EpisodeKind.VOLATILITY_SPIKE, EpisodeKind.DECOUPLING): 240 * SECOND_US,
-    (EpisodeKind.DECOUPLING, EpisodeKind.VOLATILITY_SPIKE): 90 * SECOND_US,
-    (EpisodeKind.DECOUPLING, EpisodeKind.DECOUPLING): 900 * SECOND_US,
-    (EpisodeKind.PUMP_AND_DUMP, EpisodeKind.PUMP_AND_DUMP): 300 * SECOND_US,
-}
+# Legs can only part that were together for long, so two of three rounds end otherwise.
+_ROUNDS_BETWEEN_DECOUPLINGS = 3
 
 Legs = tuple[InstrumentKey, ...]
 
@@ -76,18 +67,14 @@ def _perpetual(base: str) -> InstrumentKey:
     return InstrumentKey(PERPETUAL_VENUE, f"{base}USDT")
 
 
+# The kinds that move prices take turns on groups of their own, and a round takes 200 s: so a move stands out
+# from five minutes and more without one. The others disturb nothing.
 _TARGETS: dict[EpisodeKind, tuple[Legs, ...]] = {
-    EpisodeKind.VOLATILITY_SPIKE: (
-        *((_spot(base), _perpetual(base)) for base in ("ETH", "SOL")),
-        (_spot("KSA"), _spot("KSB")),
-        (_spot("BTC"), _perpetual("BTC")),
-        (_spot("DRA"), _spot("DRB")),
-    ),
+    EpisodeKind.VOLATILITY_SPIKE: ((_spot("ETH"), _perpetual("ETH")), (_spot("SOL"), _perpetual("SOL"))),
     EpisodeKind.DECOUPLING: (
         (_perpetual("BTC"), _spot("BTC")),
         (_spot("DRB"), _spot("DRA")),
         (_spot("KSB"), _spot("KSA")),
-        (_perpetual("SOL"), _spot("SOL")),
     ),
     EpisodeKind.PUMP_AND_DUMP: ((_spot("LNB"),), (_spot("LNA"),)),
     EpisodeKind.SPOOFING: ((_spot("SOL"),), (_spot("KSA"),), (_perpetual("ETH"),), (_spot("DRA"),)),
@@ -106,7 +93,7 @@ class DemoScript:
     live_start: int
     seed: int
     _episodes: list[Episode] = field(default_factory=list)
-    _ended: dict[tuple[str, EpisodeKind], int] = field(default_factory=dict)  # the last of a kind on a group
+    _over_at: dict[str, int] = field(default_factory=dict)  # by group
     _played: dict[EpisodeKind, int] = field(default_factory=dict)
 
     def between(self, from_us: int, to_us: int) -> Sequence[Episode]:
@@ -124,7 +111,10 @@ class DemoScript:
             starts_at = self.live_start + seconds * SECOND_US
         else:
             later = number - len(_OPENING)
-            kind = _ROUND[later % len(_ROUND)]
+            round_number, place = divmod(later, len(_ROUND))
+            kind = _ROUND[place]
+            if kind is EpisodeKind.DECOUPLING and round_number % _ROUNDS_BETWEEN_DECOUPLINGS:
+                kind = EpisodeKind.SPOOFING
             opening_end = self.live_start + (_OPENING[-1][0] * SECOND_US)
             starts_at = opening_end + (later + 1) * _EVERY_US + int(random.integers(0, _JITTER_US))
         ends_at = starts_at + _LENGTH_US[kind]
@@ -142,24 +132,13 @@ class DemoScript:
         )
 
     def _choose(self, kind: EpisodeKind, starts_at: int, ends_at: int) -> Legs:
-        """The next target of this kind on which nothing is played; of these the one that has rested best."""
+        """The next target of this kind on which nothing is played; else the one that is free soonest."""
         targets = _TARGETS[kind]
         turn = self._played.get(kind, 0)
         self._played[kind] = turn + 1
         in_turn = [targets[(turn + i) % len(targets)] for i in range(len(targets))]
-
-        def unrest(legs: Legs) -> tuple[int, int]:
-            """How far short of over, and of rest, the group is."""
-            group = _GROUP[legs[0]]
-            over = rested = starts_at
-            for before in EpisodeKind:
-                ended = self._ended.get((group, before), 0)
-                over = max(over, ended + _PAUSE_US)
-                rested = max(rested, ended + _REST_US.get((before, kind), 0))
-            return over - starts_at, rested - starts_at
-
-        legs = min(in_turn, key=unrest)
-        self._ended[_GROUP[legs[0]], kind] = ends_at
+        legs = min(in_turn, key=lambda legs: max(self._over_at.get(_GROUP[legs[0]], 0) - starts_at, 0))
+        self._over_at[_GROUP[legs[0]]] = ends_at
         return legs
 
 

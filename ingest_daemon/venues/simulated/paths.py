@@ -1,15 +1,14 @@
 """How prices and spreads move: factors that wander and swing, Ornstein-Uhlenbeck spreads and pressures.
 
 What lives here: the state of the market at the edge of a block, and the step from one block to the next. What
-never
-does: messages, books, clocks. A block is one second in ten steps; its random numbers depend on the seed and
-the number of the block only, so a path can be walked from any remembered state.
+never does: messages, books, clocks. A block is one second in ten steps; its random numbers depend on the seed
+and the number of the block only, so a path can be walked from any remembered state.
 
 The log of a price is a sum of factors: the market's, its group's, its own. A factor is a Brownian motion (so
 the price is a geometric one) plus a bounded swing. Over five seconds nearly all of the variance is swing.
-That is on
-purpose: of a Brownian motion alone, 0.9 % of all 5 s windows lie more than three standard deviations from the
-mean of their last sixty, far too many for a market that is to be called calm; with the swing it is 0.03 %.
+That is on purpose: of a Brownian motion alone, 0.9 % of all 5 s windows lie more than three standard
+deviations from the mean of their last sixty, too many for a market that is to be called calm; with the swing
+it is 0.01 %.
 """
 
 from __future__ import annotations

@@ -157,10 +157,10 @@ class Renderer:
         levels = [*np.hstack((bids, asks)).T]
         update_id = block.states.time[rows]
         before = np.maximum(rows - 1, self._activity.first_row[owner])
-        milliseconds = update_id // 1000
+        # E is when it was sent, T when the book last changed.
         futures = (
-            milliseconds,
-            milliseconds,
+            time // 1000,
+            update_id // 1000,
             block.states.time[before] + 1,
             update_id,
             block.states.time[before],

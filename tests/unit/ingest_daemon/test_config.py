@@ -82,7 +82,8 @@ def test_a_disabled_venue_is_kept_apart(tmp_path: Path) -> None:
         (
             "[trade, depth]",
             "[trade, tape]",
-            "venues.here.channels: ['trade', 'tape'] is not accepted; expected channels of binance_spot: trade,",
+            "venues.here.channels: ['trade', 'tape'] is not accepted; expected channels of binance_spot: "
+            "trade,",
         ),
         ("[trade, depth]", "[]", "venues.here.channels: [] is not accepted; expected a list of channels"),
         (

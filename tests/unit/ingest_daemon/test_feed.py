@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import RECORDED, Feed, backoff_s
-from ingest_daemon.venues import VENUES, Listing
+from ingest_daemon.venues import VENUES, Listing, VenueProtocol
 from tests.fake_venue import FakeVenue
 
 SPOT = VENUES["binance_spot"]
@@ -94,11 +95,13 @@ async def running(
     channels: Sequence[str] = ("trade",),
     stale_after_s: float = 30.0,
     is_recorded: bool = False,
+    protocol: VenueProtocol = SPOT,
+    symbol: str = "BTCUSDT",
 ) -> AsyncIterator[Feed]:
     feed = Feed(
         "here",
-        SPOT,
-        {"BTCUSDT": Listing(1)},
+        protocol,
+        {symbol: Listing(1)},
         channels,
         sink,
         websocket_url=venue.websocket_url,
@@ -306,3 +309,24 @@ def test_back_off_doubles_up_to_its_cap(attempt: int, longest: float) -> None:
             return b
 
     assert backoff_s(attempt, Longest()) == longest
+
+
+async def test_a_book_that_is_lost_is_subscribed_anew_on_the_same_socket() -> None:
+    start = '{"arg":{"channel":"books","instId":"BTC-USDT"},"action":'
+    ends = '"asks":[["101","1","0","1"]],"bids":[["99","1","0","1"]],"ts":"1723161255342","checksum":0'
+    snapshot = f'{start}"snapshot","data":[{{{ends},"seqId":10,"prevSeqId":-1}}]}}'
+    torn = f'{start}"update","data":[{{{ends},"seqId":13,"prevSeqId":12}}]}}'
+    sink = Memory()
+    okx = {"protocol": VENUES["okx"], "symbol": "BTC-USDT", "channels": ["books"]}
+    async with FakeVenue({}).serve() as venue, running(venue, sink, **okx) as feed:
+        await venue.accept()
+        await venue.send(snapshot, torn)
+        await eventually(lambda: len(venue.received) == 3)
+        assert not sink.of(FeedGap)
+        await venue.send(snapshot)
+        await sink.until(lambda: bool(sink.of(FeedGap)))
+
+    assert [json.loads(text)["op"] for text in venue.received] == ["subscribe", "unsubscribe", "subscribe"]
+    assert feed.stats.reconnects == 0
+    (gap,) = sink.of(FeedGap)
+    assert (gap.cause, gap.instrument_id, gap.channel) == (GapCause.SEQUENCE_BREAK, 1, "books")

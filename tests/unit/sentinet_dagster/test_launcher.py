@@ -1,4 +1,4 @@
-"""The warm launcher's parts that need no run: configuration, names, the journal, stamps, hazards, exit codes."""
+"""The warm launcher's parts that need no run: configuration, names, journal, stamps, hazards."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from sentinet_dagster.partitions import (
     in_microseconds,
     moment,
     partition_key,
+    partition_range,
     slices,
     tagged_range,
 )
@@ -53,6 +54,15 @@ def test_a_range_is_read_with_its_offset() -> None:
 def test_a_wrong_range_is_refused(tags: dict[str, str]) -> None:
     with pytest.raises(ValueError):
         tagged_range(tags)
+
+
+def test_a_run_of_partitions_is_about_their_hours() -> None:
+    backfill = {
+        "dagster/asset_partition_range_start": partition_key(NOON),
+        "dagster/asset_partition_range_end": partition_key(NOON + timedelta(hours=3)),
+    }
+    assert partition_range(backfill) == (NOON, NOON + timedelta(hours=4))
+    assert partition_range({}) is None
 
 
 def test_hours_and_slices_cover_a_range_once_and_in_order() -> None:

@@ -207,6 +207,25 @@ _COINBASE: dict[str, Example] = {
     ),
 }
 
+_KRAKEN: dict[str, Example] = {
+    "trade": (
+        b'{"channel":"trade","type":"update","data":[{"symbol":"BTC/USD","side":"buy","price":100.1,'
+        b'"qty":0.25,"ord_type":"market","trade_id":123,"timestamp":"2026-07-10T00:00:00.123456Z"}]}',
+        (Trade,),
+    ),
+    "ticker": (
+        b'{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","bid":99.9,"bid_qty":1.2,'
+        b'"ask":100.1,"ask_qty":2.3,"last":100,"timestamp":"2026-07-10T00:00:02.123456Z"}]}',
+        (Quote,),
+    ),
+    "book": (
+        b'{"channel":"book","type":"snapshot","data":[{"symbol":"BTC/USD","bids":[{"price":199.90,'
+        b'"qty":1.20}],"asks":[{"price":200.10,"qty":0.80}],"checksum":140354942,'
+        b'"timestamp":"2026-07-10T00:00:01.123457Z"}]}',
+        (Quote, Book),
+    ),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -253,5 +272,20 @@ EXAMPLES = {
         refusal=b'{"type":"error","message":"Failed to subscribe","reason":"XX-USD is not a valid product"}',
         refusal_words=("somewhere", "Failed to subscribe", "XX-USD is not a valid product"),
         foreign={b"BTC-USD": b"DOGE-USD"},
+    ),
+    "kraken": VenueExamples(
+        {"BTC/USD": Listing(1), "ETH/USD": Listing(2)},
+        _KRAKEN,
+        acknowledgements=(
+            b'{"channel":"heartbeat"}',
+            b'{"channel":"status","type":"update","data":[{"api_version":"v2","system":"online"}]}',
+            b'{"method":"subscribe","result":{"channel":"trade","snapshot":false,"symbol":"BTC/USD"},'
+            b'"success":true,"time_in":"2026-07-10T00:00:00Z","time_out":"2026-07-10T00:00:00Z"}',
+            b'{"method":"pong","time_in":"2026-07-10T00:00:00Z","time_out":"2026-07-10T00:00:00Z"}',
+        ),
+        refusal=b'{"error":"Currency pair not supported XX/USD","method":"subscribe","success":false,'
+        b'"symbol":"XX/USD"}',
+        refusal_words=("somewhere", "subscribe XX/USD", "Currency pair not supported XX/USD"),
+        foreign={b"BTC/USD": b"DOGE/USD"},
     ),
 }

@@ -13,8 +13,8 @@ from sentinet_dagster.surveillance.detectors import DETECTORS
 
 START = datetime(2026, 1, 31, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
-BITCOIN = ("simulated", "BTCUSDT")
-PERPETUAL = ("simulated_usdm", "BTCUSDT")
+BITCOIN = ("simulated", "BTC-USDT")
+PERPETUAL = ("simulated_usdm", "BTC-USDT-PERP")
 DECOUPLING = Scripted("decoupling", (PERPETUAL, BITCOIN), START, START + 60 * SECOND)
 ALERT = Raised("decoupling", BITCOIN, START + 30 * SECOND, START + 34.5 * SECOND)
 
@@ -40,7 +40,7 @@ def test_an_alert_on_either_leg_finds_a_decoupling() -> None:
         (replace(ALERT, raised_at=START - SECOND), False),
         (replace(ALERT, raised_at=DECOUPLING.ends_at + GRACE + SECOND), False),
         (replace(ALERT, detector="spoofing"), False),
-        (replace(ALERT, instrument=("simulated", "ETHUSDT")), False),
+        (replace(ALERT, instrument=("simulated", "ETH-USDT")), False),
     ],
 )
 def test_time_detector_and_instrument_must_all_fit(alert: Raised, found: bool) -> None:
@@ -63,4 +63,4 @@ def test_the_summary_says_what_was_missed() -> None:
     (verdict,) = judge([DECOUPLING], [])
     told = verdict.as_json(DECOUPLING.ends_at + GRACE)
     assert (told["had_time"], told["found_by"], told["delay_s"]) == (True, None, None)
-    assert told["instruments"] == ["simulated_usdm/BTCUSDT", "simulated/BTCUSDT"]
+    assert told["instruments"] == ["simulated_usdm/BTC-USDT-PERP", "simulated/BTC-USDT"]

@@ -1,0 +1,172 @@
+"""The commands on a home of their own, as a user runs them: processes, one JSON object, exit codes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+from ingest_daemon.venues.simulated import SimulatedMarket
+from sentinet_dagster.runtime.demo_config import render_config
+from sentinet_dagster.runtime.venue_history import write_history
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+SENTINET = Path(sys.executable).with_name("sentinet")
+HOUR_US = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
+MINUTES = 8
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A home and a configuration of its own: the simulated market's, with nobody at the venues' address."""
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    config = render_config(tmp_path / "config", port)
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
+    return kept | {"SENTINET_HOME": str(tmp_path / "home"), "SENTINET_CONFIG_DIR": str(config)}
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> list[str]:
+    market = SimulatedMarket(seed=3, anchor_us=HOUR_US)
+    files = write_history(market, HOUR_US, HOUR_US + MINUTES * 60_000_000, tmp_path / "recordings")
+    return [str(file.path) for file in files]
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(tmp_path: Path) -> Iterator[None]:
+    yield
+    left = [process for process in psutil.process_iter() if mentions(process, str(tmp_path / "home"))]
+    for process in left:
+        process.kill()
+    assert left == []
+
+
+def mentions(process: psutil.Process, home: str) -> bool:
+    try:
+        told = [*process.cmdline(), *process.environ().values()]
+    except psutil.Error:
+        return False
+    return process.pid != os.getpid() and any(home in word for word in told)
+
+
+def ask(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """One JSON object on stdout and nothing else there; exit code 0."""
+    done = subprocess.run(
+        [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def frames_in(path: str) -> int:
+    with gzip.open(path) as lines:
+        return sum(1 for _ in lines)
+
+
+def test_from_a_recording_to_alerts_without_anything_running(
+    environment: dict[str, str], recordings: list[str]
+) -> None:
+    """replay makes the home and migrates it, backfill judges in its own process; each stops its server."""
+    first = ask(environment, "replay", *recordings)["streams"]
+    assert sum(stream["frames"] for stream in first.values()) == sum(map(frames_in, recordings))
+    assert all(stream["rows"] == stream["frames"] for stream in first.values())
+    assert {stream.partition("/")[0] for stream in first} == {"simulated", "simulated_usdm"}
+
+    again = ask(environment, "replay", *recordings)["streams"]
+    assert sum(stream["rows"] for stream in again.values()) == 0
+    assert sum(stream["duplicates"] for stream in again.values()) == sum(map(frames_in, recordings))
+
+    judged = ask(environment, "backfill", "--from", "2026-01-31T12:00Z", "--to", "2026-01-31T12:08Z")
+    assert judged["by"] == "this process"
+    assert judged["hours"] == ["2026-01-31-12:00"]
+    assert judged["runs"] == {"succeeded": 1, "failed": 0}
+
+    alerts = ask(environment, "alerts", "--since", "2026-01-31T12:00Z")["alerts"]
+    assert [alert["raised_at"] for alert in alerts] == sorted(
+        (alert["raised_at"] for alert in alerts), reverse=True
+    )
+
+    status = ask(environment, "status")
+    assert (status["kind"], status["phase"], status["processes"]) == ("service", None, {})
+    assert status["database"]["size_mb"] > 5
+    assert "@127.0.0.1" in status["database"]["url"]
+    assert ":sentinet" not in status["database"]["url"].partition("@")[0]
+    assert status["feeds"]["simulated"]["rows"] > 1000
+
+    migrated = ask(environment, "migrate")
+    assert migrated["applied"] == []
+    assert migrated["instruments"] == {"active": 12, "added": 0, "changed": 0, "deactivated": 0}
+
+
+def test_up_runs_until_down(environment: dict[str, str], tmp_path: Path) -> None:
+    up = ask(environment, "up")
+    assert up["addresses"]["dagster"].startswith("http://127.0.0.1:")
+    refused = subprocess.run([SENTINET, "up"], env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "already" in refused.stderr
+
+    status = ask(environment, "status")
+    assert (status["kind"], status["phase"]) == ("service", "running")
+    assert set(status["processes"]) == {
+        "postgres", "warm_worker", "code_server", "dagster_daemon", "webserver", "ingest",
+    }  # fmt: skip
+    for name, process in status["processes"].items():
+        assert (process["state"], process["restarts"]) == ("running", 0), name
+        assert process["rss_mb"] > 1
+        assert psutil.pid_exists(process["pid"])
+    assert status["addresses"] == up["addresses"]
+
+    assert ask(environment, "down")["stopped"] is True
+    assert ask(environment, "down")["stopped"] is False
+
+
+def test_what_is_wrong_with_the_recording_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gz"
+    broken.write_bytes(b"no gzip")
+    done = subprocess.run(
+        [SENTINET, "replay", str(broken)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(f"sentinet: {broken}")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_symbol_that_is_not_watched_is_named(
+    environment: dict[str, str], recordings: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "config" / "instruments.yaml"
+    content = yaml.safe_load(path.read_text())
+    content["instruments"] = [entry for entry in content["instruments"] if entry["symbol"] != "BTC-USDT"]
+    path.write_text(yaml.safe_dump(content))
+    done = subprocess.run(
+        [SENTINET, "replay", *recordings], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "BTCUSDT of simulated is not watched" in done.stderr
+
+
+def test_benchmarks_print_numbers(environment: dict[str, str], recordings: list[str]) -> None:
+    parsed = ask(environment, "benchmark", "parse", recordings[0])["venues"]
+    assert set(parsed) == {"binance_spot"}
+    assert {"trade", "bookTicker"} <= set(parsed["binance_spot"])
+    assert all(kind["frames_per_s"] > 0 for kind in parsed["binance_spot"].values())
+
+    stored = ask(environment, "benchmark", "store", "--minutes", "1")
+    assert stored["rows"] > 1000
+    assert stored["rows_per_s"] > 0
