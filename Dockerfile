@@ -30,7 +30,9 @@ RUN uv pip install --python /opt/sentinet/bin/python --compile-bytecode --constr
 FROM base AS ingest
 COPY --from=build-ingest /opt/sentinet /opt/sentinet
 COPY --from=build-ingest /app/ingest_daemon /app/ingest_daemon
+ENV SENTINET_HOME=/home/sentinet/state
 USER sentinet
+RUN mkdir -p /home/sentinet/state/spool
 EXPOSE 9464
 CMD ["python", "-m", "ingest_daemon"]
 

@@ -1,7 +1,7 @@
 """The composition root: read the settings, run, turn what happened into an exit code.
 
 0   stopped by SIGTERM or SIGINT, and everything received is committed
-1   a fault that a human must see: the database refuses, or was away while stopping
+1   a fault that a human must see: the database refuses, or was away while stopping; the disk failed
 2   a setting is wrong; one line on stderr says which
 """
 
@@ -19,7 +19,7 @@ import structlog
 import uvloop
 
 from ingest_daemon import config, daemon
-from ingest_daemon.errors import ConfigError, StoreError
+from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreError
 
 __all__ = ["main"]
 
@@ -47,7 +47,7 @@ async def _run(settings: config.Settings) -> int:
     code = 0
     try:
         await daemon.run(settings, stop)
-    except* StoreError as failures:
+    except* (StoreError, SpoolUnusable) as failures:
         for error in failures.exceptions:
             _log.error("ingest failed", error=str(error))
         code = 1

@@ -16,7 +16,7 @@ import msgspec
 
 from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
 
-__all__ = ["Batch", "Batcher", "Limits"]
+__all__ = ["Batch", "Batcher", "Limits", "batch_of"]
 
 # Bytes of a row as PostgreSQL's binary COPY carries it, near enough to bound memory and transactions by.
 _TRADE_BYTES = 94
@@ -108,6 +108,14 @@ class Batcher:
     def _close(self, batch: _OpenBatch) -> Batch:
         self._open = None
         return batch.sealed(self._venue)
+
+
+def batch_of(venue: str, events: Iterable[Event]) -> Batch:
+    """All of the events, at least one, as one batch whatever its size."""
+    batch = _OpenBatch(0)
+    for event in events:
+        batch.add(event, _size_of(event))
+    return batch.sealed(venue)
 
 
 class _OpenBatch:

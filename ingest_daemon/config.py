@@ -6,6 +6,7 @@ acting on a setting. A message shows no secret: the database's address is not qu
     <config dir>/venues.yaml      which venues, by which dialect, from where, which channels
     SENTINET_DATABASE_URL         where facts go
     SENTINET_CONFIG_DIR           the config dir; the checkout's `config` unless set
+    SENTINET_HOME                 where state is kept; `.sentinet` unless set
     SENTINET_INGEST_<NAME>        a field of `Tuning` each
 """
 
@@ -39,9 +40,11 @@ __all__ = ["Settings", "Tuning", "VenueSettings", "load"]
 
 _DATABASE_URL: Final = "SENTINET_DATABASE_URL"
 _CONFIG_DIR: Final = "SENTINET_CONFIG_DIR"
+_HOME: Final = "SENTINET_HOME"
 _PREFIX: Final = "SENTINET_INGEST_"
 _NOT_A_CHANNEL: Final = "not_a_channel"
 _LONGEST_SHOWN: Final = 80
+_SMALLEST_SPOOL: Final = 65_536
 _DEFAULT_CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "config"
 
 
@@ -65,6 +68,12 @@ def _websocket_address(url: str) -> str:
 
 def _rest_address(url: str) -> str:
     return _address(url, ("http", "https"))
+
+
+def _spool_size(size: int) -> int:
+    if 0 < size < _SMALLEST_SPOOL:
+        raise ValueError(size)
+    return size
 
 
 class VenueSettings(BaseModel):
@@ -127,6 +136,12 @@ class Tuning(BaseModel):
         default=64 * 2**20, ge=65_536, description="a whole number of bytes, at least 65536"
     )
     """What may wait for the database before the sockets are no longer read."""
+    spool_bytes: Annotated[int, AfterValidator(_spool_size)] = Field(
+        default=2**30,
+        ge=0,
+        description=f"a whole number of bytes, at least {_SMALLEST_SPOOL}; 0 for no spool",
+    )
+    """What may wait on the disk for the database before something is shed."""
     drain_s: float = Field(
         default=6.0, gt=0, le=600, description="a number of seconds, above 0 and at most 600"
     )
@@ -150,6 +165,12 @@ class Settings(BaseModel):
     database_url: str = Field(repr=False)
     venues: dict[str, VenueSettings]
     tuning: Tuning
+    home: Path = Path(".sentinet")
+
+    @property
+    def spool(self) -> Path:
+        """Where events wait while the database is away."""
+        return self.home / "spool"
 
     @property
     def enabled_venues(self) -> dict[str, VenueSettings]:
@@ -172,6 +193,7 @@ def load(config_dir: Path | None = None, environment: Mapping[str, str] = os.env
         database_url=_database_url(environment),
         venues=_read_venues(place / "venues.yaml"),
         tuning=_read_tuning(environment),
+        home=Path(environment.get(_HOME, "").strip() or ".sentinet"),
     )
 
 

@@ -8,6 +8,7 @@ Nothing here logs, retries or decides; `daemon.py` reads the class and acts.
     ├── VenueRefused           report: the venue answered a request with an error (login, channel, symbol)
     ├── FeedLost               retry for ever: the socket is gone, or was silent too long
     ├── RecordingError         stop the replay: a file is not a recording, or of nothing we know
+    ├── SpoolUnusable          wait for the database instead: the disk does not take what it should keep
     └── StoreError
         ├── StoreUnavailable   retry for ever: the database cannot be reached
         └── StoreRejected      stop: the database refuses what we write (schema, rights)
@@ -38,6 +39,10 @@ class FeedLost(IngestError):
 
 class RecordingError(IngestError):
     """A file cannot be replayed. The message names it, and the line where there is one."""
+
+
+class SpoolUnusable(IngestError):
+    """The spool's directory cannot be used. The message names it; the batch is still the caller's."""
 
 
 class StoreError(IngestError):

@@ -48,6 +48,7 @@ class GapCause(StrEnum):
     BOOK_OUTRUN = "book_outrun"  # the price left the levels that the book's snapshot covered
     STALE = "stale"  # the socket was open and silent for longer than the channel allows
     NOT_RUNNING = "not_running"  # from the daemon's last frame before a stop or a crash to its first after
+    SPOOL_DAMAGED = "spool_damaged"  # what waited on the disk for the database cannot be read back
     SHED = "shed"  # we were overloaded and dropped events by policy
 
 

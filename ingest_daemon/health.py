@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-__all__ = ["FeedCounts", "Health", "serve"]
+__all__ = ["FeedCounts", "Health", "SpoolCounts", "serve"]
 
 _TIMEOUT_S: Final = 5.0
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -57,6 +57,18 @@ class FeedCounts(Protocol):
         """Sockets opened after the first."""
 
 
+class SpoolCounts(Protocol):
+    """What the spool tells."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes on the disk."""
+
+    @property
+    def lost(self) -> Mapping[tuple[str, str], int]:
+        """Events shed since the start, by venue and relation."""
+
+
 _FEED_COUNTERS: Final[tuple[tuple[str, str, Callable[[FeedCounts], int]], ...]] = (
     ("frames", "Frames received.", lambda feed: feed.frames),
     ("received_bytes", "Bytes of the frames received.", lambda feed: feed.bytes),
@@ -73,6 +85,7 @@ class Health:
     def __init__(self) -> None:
         self.is_database_up = False
         self._feeds: Mapping[str, FeedCounts] = {}
+        self._spool: SpoolCounts | None = None
         self._registry = CollectorRegistry()
         self._registry.register(self)
         by_relation = ("venue", "relation")
@@ -93,6 +106,10 @@ class Health:
         """The feeds to tell of, by venue."""
         self._feeds = dict(feeds)
 
+    def watch_spool(self, spool: SpoolCounts) -> None:
+        """The spool to tell of."""
+        self._spool = spool
+
     def collect(self) -> Iterator[Metric]:
         """The feeds' counts as Prometheus wants them: called by the registry."""
         for name, text, read in _FEED_COUNTERS:
@@ -104,6 +121,20 @@ class Health:
         for venue, feed in self._feeds.items():
             live.add_metric([venue], feed.state == "live")
         yield live
+        if self._spool is not None:
+            yield GaugeMetricFamily(
+                "sentinet_ingest_spool_bytes",
+                "Bytes on the disk that wait for the database.",
+                self._spool.bytes,
+            )
+            shed = CounterMetricFamily(
+                "sentinet_ingest_shed_events",
+                "Events given up for want of room.",
+                labels=["venue", "relation"],
+            )
+            for labels, count in self._spool.lost.items():
+                shed.add_metric(labels, count)
+            yield shed
 
     def metrics(self) -> bytes:
         """The page /metrics."""

@@ -68,6 +68,7 @@ _SELECT_INSTRUMENTS: Final = """
     order by venue, venue_symbol
 """
 
+_SELECT_IDENTITY: Final = "select system_identifier || '/' || current_database() from pg_control_system()"
 _SELECT_LAST_RECEIVED: Final = """
     select
         venue,
@@ -155,6 +156,15 @@ class Store:
         for venue, symbol, *listing in rows:
             found[venue][symbol] = Listing(*listing)
         return found
+
+    def identity(self) -> str:
+        """Which database this is, wherever it listens: no other one has the same.
+
+        Raises:
+            StoreUnavailable, StoreRejected: as `write`.
+        """
+        rows = self._transact(lambda connection: connection.execute(_SELECT_IDENTITY).fetchall())
+        return str(rows[0][0])
 
     def last_received_at(self, venues: Iterable[str]) -> dict[str, int]:
         """How far each venue was received, microseconds since 1970 UTC; one that never was is absent.

@@ -88,7 +88,12 @@ class Home:
         present = self.kind
         if present not in (None, kind):
             raise UserError(f"{self.path} holds a {present}, not a {kind}: {_ELSEWHERE}")
-        if present is None and self.path.is_dir() and any(self.path.iterdir()):
+        # An ingest daemon that was started by itself leaves its spool, which is no reason to refuse.
+        if (
+            present is None
+            and self.path.is_dir()
+            and any(each.name != "spool" for each in self.path.iterdir())
+        ):
             raise UserError(f"{self.path} is not empty and no home of Sentinet: {_ELSEWHERE}")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

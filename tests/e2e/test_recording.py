@@ -89,7 +89,7 @@ def play(url: str, recordings: Mapping[str, Path], config: Path) -> dict[str, An
         markets = json.loads(server.stdout.readline())["markets"]
         write_config(config, markets)
         environment = {"SENTINET_DATABASE_URL": url, "SENTINET_CONFIG_DIR": str(config)}
-        environment["SENTINET_INGEST_HEALTH_PORT"] = "0"
+        environment |= {"SENTINET_INGEST_HEALTH_PORT": "0", "SENTINET_HOME": str(config / "home")}
         with started("ingest_daemon", **environment) as daemon:
             ledger = wait_for_end(markets["spot"]["rest_url"].removesuffix("/spot"))
             wait_until_committed(url, ledger)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,6 +19,9 @@ import httpx
 import psycopg
 import pytest
 
+from ingest_daemon.batcher import batch_of
+from ingest_daemon.events import Trade
+from ingest_daemon.spool import Spool
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from tests.fake_venue import FakeVenue
@@ -85,6 +91,7 @@ async def daemon_of(
         {
             "SENTINET_DATABASE_URL": database_url,
             "SENTINET_CONFIG_DIR": str(directory),
+            "SENTINET_HOME": str(directory / "home"),
             "SENTINET_INGEST_HEALTH_PORT": str(port),
             **settings,
         }
@@ -213,7 +220,7 @@ async def test_the_time_in_which_it_did_not_run_is_a_gap(
     assert gaps == [(None, None, "not_running", True, True)]
 
 
-async def test_a_database_that_restarts_loses_nothing(tmp_path: Path) -> None:
+async def test_without_a_spool_the_sockets_are_held_back_while_the_database_is_away(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.mkdir()
     server = EmbeddedPostgres(tmp_path / "postgres", tmp_path / "postgres.log")
@@ -224,7 +231,9 @@ async def test_a_database_that_restarts_loses_nothing(tmp_path: Path) -> None:
         async with (
             FakeVenue({}).serve() as venue,
             # A queue that overflows while the database is away, so that the socket is held back too.
-            daemon_of(venue, started.url(), config, queue_bytes="65536", batch_age_s="0.02") as daemon,
+            daemon_of(
+                venue, started.url(), config, queue_bytes="65536", batch_age_s="0.02", spool_bytes="0"
+            ) as daemon,
         ):
             await venue.accept()
             await venue.send(*trades(0, 500))
@@ -246,6 +255,150 @@ async def test_a_database_that_restarts_loses_nothing(tmp_path: Path) -> None:
         assert trade_ids(started.url()) == list(range(20_000))
     finally:
         server.destroy()
+
+
+@asynccontextmanager
+async def postgres(directory: Path) -> AsyncIterator[Postgres]:
+    """A server of the test's own, which it may stop and start."""
+    server = Postgres(directory)
+    try:
+        await asyncio.to_thread(server.start)
+        migrate(server.url)
+        watch_bitcoin(server.url)
+        yield server
+    finally:
+        await asyncio.to_thread(server.embedded.destroy)
+
+
+class Postgres:
+    """An embedded server that comes back at the same address."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.embedded = EmbeddedPostgres(directory / "postgres", directory / "postgres.log")
+        self.url = ""
+
+    def start(self) -> None:
+        started = self.embedded.start()
+        self.url = started.url()
+        self.embedded = EmbeddedPostgres(
+            self._directory / "postgres", self._directory / "postgres.log", port=started.port
+        )
+
+    def stop(self) -> None:
+        self.embedded.stop()
+
+
+async def test_a_database_that_restarts_loses_nothing_and_holds_nobody_back(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    async with (
+        postgres(tmp_path) as server,
+        FakeVenue({}).serve() as venue,
+        daemon_of(venue, server.url, config, queue_bytes="65536", batch_age_s="0.02") as daemon,
+    ):
+        await venue.accept()
+        await venue.send(*trades(0, 500))
+        await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 500)
+        await asyncio.to_thread(server.stop)
+        await venue.send(*trades(500, 20_000))
+        await daemon.until("sentinet_ingest_frames_total", lambda frames: frames == 20_000)
+        await daemon.until("sentinet_ingest_spool_bytes", lambda size: size > 0)
+
+        await asyncio.to_thread(server.start)
+        await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 20_000)
+        await daemon.until("sentinet_ingest_spool_bytes", lambda size: size == 0)
+        await venue.send(*trades(20_000, 20_010))
+        await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 20_010)
+        assert await daemon.stop() == 0
+        assert trade_ids(server.url) == list(range(20_010))
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_a_daemon_that_ends_and_starts_while_the_database_is_away_loses_nothing(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    async with postgres(tmp_path) as server, FakeVenue({}).serve() as venue:
+        async with daemon_of(venue, server.url, config) as daemon:
+            await venue.accept()
+            await venue.send(*trades(0, 100))
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 100)
+            await asyncio.to_thread(server.stop)
+            await venue.send(*trades(100, 200))
+            await daemon.until("sentinet_ingest_spool_bytes", lambda size: size > 0)
+            if number is signal.SIGKILL:  # until all is on the disk; it waits nowhere else
+                await daemon.until("sentinet_ingest_frames_total", lambda frames: frames == 200)
+                await daemon.until("sentinet_ingest_queue_bytes", lambda size: size == 0)
+                await asyncio.to_thread(wait_for_spooled, config / "home" / "spool", 100)
+            assert await daemon.stop(number) == (0 if number is signal.SIGTERM else -number)
+
+        async with daemon_of(venue, server.url, config) as daemon:
+            await venue.accept()
+            await venue.send(*trades(200, 300))
+            await daemon.until("sentinet_ingest_frames_total", lambda frames: frames >= 100)
+            await asyncio.to_thread(server.start)
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 201)
+            assert await daemon.stop() == 0
+
+        assert trade_ids(server.url) == list(range(300))
+        with psycopg.connect(server.url) as connection:
+            gaps = connection.execute(
+                """
+                select
+                    cause,
+                    started_at = (select max(received_at) from market.trades where trade_id < 200),
+                    ended_at <= (select min(received_at) from market.trades where trade_id >= 200)
+                from market.feed_gaps
+                """
+            ).fetchall()
+        assert gaps == [("not_running", True, True)]
+
+
+async def test_a_spool_is_written_to_its_own_database_alone(
+    database_url: str, empty_database_url: str, tmp_path: Path
+) -> None:
+    migrate(empty_database_url)
+    watch_bitcoin(database_url)
+    watch_bitcoin(empty_database_url)
+    async with FakeVenue({}).serve() as venue:
+        async with daemon_of(venue, database_url, tmp_path) as daemon:
+            await venue.accept()
+            await daemon.stop()
+        spool = Spool(tmp_path / "home" / "spool", 65_536)
+        spool.open()
+        spool.append(batch_of("here", [Trade(1, 1, 1, 1, 1.0, 1.0, 1)]))
+        spool.close()
+
+        async with daemon_of(venue, empty_database_url, tmp_path) as daemon:
+            async with asyncio.timeout(PATIENCE_S):
+                assert await daemon.process.wait() == 1
+        assert trade_ids(empty_database_url) == []
+        async with daemon_of(venue, database_url, tmp_path) as daemon:
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 1)
+        assert trade_ids(database_url) == [1]
+
+
+def wait_for_spooled(directory: Path, count: int) -> None:
+    """Return when so many trades are on the disk, read as another process may."""
+    deadline = time.monotonic() + PATIENCE_S
+    while spooled(directory) < count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def spooled(directory: Path) -> int:
+    with tempfile.TemporaryDirectory() as copy:
+        for segment in directory.glob("*.segment"):
+            shutil.copy(segment, copy)
+        spool, found = Spool(Path(copy), 2**24), 0
+        spool.open()
+        while (batch := spool.peek()) is not None:
+            found += len(batch.trades)
+            spool.advance()
+        spool.close()
+        return found
 
 
 async def test_a_database_that_is_away_at_the_start_is_waited_for(tmp_path: Path) -> None:

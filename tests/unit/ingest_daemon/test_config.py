@@ -171,6 +171,11 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         ("BATCH_ROWS", "many", "'many' is not accepted; expected a whole number of rows, at least 1"),
         ("BATCH_ROWS", "0", "'0' is not accepted; expected a whole number of rows, at least 1"),
         ("BATCH_AGE_S", "inf", "'inf' is not accepted; expected a number of seconds, above 0 and at most 60"),
+        (
+            "SPOOL_BYTES",
+            "1",
+            "'1' is not accepted; expected a whole number of bytes, at least 65536; 0 for no spool",
+        ),
         ("HEALTH_PORT", "65536", "'65536' is not accepted; expected a port number"),
         ("LOG_LEVEL", "loud", "'loud' is not accepted; expected debug, info, warning or error"),
         (
@@ -210,3 +215,9 @@ def test_a_venues_address_is_shown_without_its_secret(tmp_path: Path, address: s
 
     assert "websocket_url" in str(caught.value)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("home", "spool"), [("/srv/here", "/srv/here/spool"), (" ", ".sentinet/spool")])
+def test_the_spool_is_in_the_home(tmp_path: Path, home: str, spool: str) -> None:
+    settings = load(write(tmp_path, VENUE), ENVIRONMENT | {"SENTINET_HOME": home})
+    assert settings.spool == Path(spool)

@@ -91,3 +91,15 @@ async def test_other_requests_are_told_what_there_is() -> None:
         assert (await client.post("/metrics")).status_code == 405
         head = await client.head("/metrics?x=1")
         assert (head.status_code, head.content) == (200, b"")
+
+
+async def test_the_spool_is_told() -> None:
+    health = Health()
+    health.watch_spool(SimpleNamespace(bytes=7, lost={("here", "books"): 3}))
+    samples = {
+        sample.name: (sample.labels, sample.value)
+        for family in text_string_to_metric_families(health.metrics().decode())
+        for sample in family.samples
+    }
+    assert samples["sentinet_ingest_spool_bytes"] == ({}, 7)
+    assert samples["sentinet_ingest_shed_events_total"] == ({"venue": "here", "relation": "books"}, 3)

@@ -132,3 +132,9 @@ def test_a_damaged_record_of_ports_costs_only_the_numbers(tmp_path: Path) -> Non
     home = Home(tmp_path)
     assert home.ports() == {}
     assert home.ports() == {} != home.choose_port("web", {})
+
+
+def test_a_daemon_that_ran_alone_leaves_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir()
+    Home(tmp_path).prepare("service")
+    assert Home(tmp_path).kind == "service"

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_daemon.daemon import EventQueue
+from ingest_daemon.event_queue import EventQueue
 from ingest_daemon.events import Quote
 
 QUOTE = Quote(1, 1, None, 1, 1.0, 1.0, 2.0, 1.0)

@@ -1,0 +1,109 @@
+"""What is given up when the spool is full, and in which order. Pure.
+
+What lives here: the policy, one batch at a time, and the gap rows that say what was shed. What never does:
+files, deciding that the spool is full.
+
+    level 1     of the books of an instrument, the last of each second is kept
+    level 2     of its quotes too
+    level 3     no books, no quotes
+    `drop`      nothing: trades go last, and with them what is left
+
+What is shed of a batch and relation is one gap of cause `shed` with the count, its `channel` the relation's
+name: shedding knows relations, not a venue's channels. It is added up where a batch is shed further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from ingest_daemon.batcher import Batch, batch_of
+from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, RejectedFrame
+
+__all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
+
+LEVELS: Final = 3
+_SECOND_US: Final = 1_000_000
+_RELATIONS: Final = ("trades", "quotes", "books", "reference_prices", "rejected_frames")
+
+_Seen = TypeVar("_Seen", Book, Quote)
+
+
+def shed(batch: Batch, level: int) -> Batch:
+    """The batch at a level, 0 to `LEVELS`, with the gaps that say what it lacks."""
+    books: Sequence[Book] = batch.books
+    quotes: Sequence[Quote] = batch.quotes
+    if level >= 3:
+        books, quotes = (), ()
+    else:
+        books = _last_of_each_second(books) if level >= 1 else books
+        quotes = _last_of_each_second(quotes) if level >= 2 else quotes
+    gaps: Mapping[Any, FeedGap] = {_key(gap): gap for gap in batch.feed_gaps}
+    gaps = _with_lost(gaps, batch.venue, "books", batch.books, books)
+    gaps = _with_lost(gaps, batch.venue, "quotes", batch.quotes, quotes)
+    if len(books) == len(batch.books) and len(quotes) == len(batch.quotes):
+        return batch
+    kept: Iterable[Event] = (*batch.trades, *quotes, *books, *batch.reference_prices, *batch.rejected_frames)
+    return batch_of(batch.venue, (*kept, *gaps.values()))
+
+
+def drop(batch: Batch) -> Sequence[FeedGap]:
+    """The gaps that are left of a batch that is given up."""
+    gaps: Mapping[Any, FeedGap] = {_key(gap): gap for gap in batch.feed_gaps}
+    for relation in _RELATIONS:
+        gaps = _with_lost(gaps, batch.venue, relation, getattr(batch, relation), ())
+    return tuple(gaps.values())
+
+
+def add_gap(gaps: Sequence[FeedGap], gap: FeedGap) -> Sequence[FeedGap]:
+    """`gaps` with one more: what was shed of the same relation is one gap, from the first to the last."""
+    known = {_key(each): each for each in gaps}
+    return tuple(_with(known, gap).values())
+
+
+def gaps_batch(venue: str, gaps: Sequence[FeedGap]) -> Batch:
+    """A batch of nothing but gaps, at least one."""
+    return batch_of(venue, gaps)
+
+
+def _last_of_each_second(events: Sequence[_Seen]) -> Sequence[_Seen]:
+    last = {(event.instrument_id, event.received_at // _SECOND_US): event for event in events}
+    return tuple(last.values())
+
+
+def _with_lost(
+    gaps: Mapping[Any, FeedGap],
+    venue: str,
+    relation: str,
+    events: Sequence[Book | Quote | RejectedFrame],
+    kept: Sequence[Event],
+) -> Mapping[Any, FeedGap]:
+    if len(events) == len(kept):
+        return gaps
+    started_at = min(event.received_at for event in events)
+    ended_at = max(event.received_at for event in events) + 1
+    count = len(events) - len(kept)
+    return _with(
+        gaps,
+        FeedGap(venue, relation, None, started_at, ended_at, GapCause.SHED, "the spool was full", count),
+    )
+
+
+def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:
+    known = gaps.get(_key(gap))
+    if known is not None and gap.cause is GapCause.SHED:
+        gap = msgspec.structs.replace(
+            gap,
+            started_at=min(known.started_at, gap.started_at),
+            ended_at=max(known.ended_at, gap.ended_at),
+            lost_events=(known.lost_events or 0) + (gap.lost_events or 0),
+        )
+    return {**gaps, _key(gap): gap}
+
+
+def _key(gap: FeedGap) -> tuple[object, ...]:
+    """What is one gap: of a relation that was shed there is one, of others each has its own span."""
+    span = () if gap.cause is GapCause.SHED else (gap.started_at, gap.ended_at, gap.instrument_id)
+    return gap.cause, gap.channel, *span
