@@ -299,6 +299,7 @@ def _feeds(
             stale_after_s=wanted.stale_after_s,
             is_recorded=wanted.received_at == "recorded",
             observe_parse=health.parse_seconds.observe,
+            credentials=settings.credentials.get(venue),
         )
     return feeds
 

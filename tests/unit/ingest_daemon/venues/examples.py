@@ -226,6 +226,46 @@ _KRAKEN: dict[str, Example] = {
     ),
 }
 
+_ALPACA_IEX: dict[str, Example] = {
+    "trades": (
+        b'[{"T":"t","S":"AAPL","i":6142,"x":"V","p":177.79,"s":90,"c":["@","I"],"z":"C",'
+        b'"t":"2024-06-03T13:33:33.002960334Z"},{"T":"x","S":"AAPL","i":6142,"x":"V","p":177.79,"s":90,'
+        b'"a":"C","z":"C","t":"2024-06-03T13:33:34.002960334Z"}]',
+        (Trade,),
+    ),
+    "quotes": (
+        b'[{"T":"q","S":"AAPL","bx":"V","bp":192.9,"bs":1,"ax":"V","ap":194,"as":14,"c":["R"],"z":"C",'
+        b'"t":"2024-06-03T13:33:33.002960334Z"}]',
+        (Quote,),
+    ),
+}
+_ALPACA_CRYPTO: dict[str, Example] = {
+    "trades": (
+        b'[{"T":"t","S":"BTC/USD","p":47.299,"s":29.205707815,"t":"2024-03-12T10:27:48.858228144Z",'
+        b'"i":3447222699101865076,"tks":"S"}]',
+        (Trade,),
+    ),
+    "quotes": (
+        b'[{"T":"q","S":"BTC/USD","bp":0.35718,"bs":13445.46,"ap":0.3581,"as":13561.902,'
+        b'"t":"2024-03-12T10:29:43.111588173Z"}]',
+        (Quote,),
+    ),
+    "orderbooks": (
+        b'[{"T":"o","S":"BTC/USD","t":"2024-03-12T10:38:50.79613221Z","b":[{"p":71859.53,"s":0.27994},'
+        b'{"p":71849.4,"s":0.553986}],"a":[{"p":71939.7,"s":0.83953}],"r":true}]',
+        (Quote, Book),
+    ),
+}
+_ALPACA_ANSWERS = {
+    "acknowledgements": (
+        b'[{"T":"success","msg":"connected"}]',
+        b'[{"T":"success","msg":"authenticated"}]',
+        b'[{"T":"subscription","trades":["AAPL"],"quotes":[],"bars":[],"corrections":["AAPL"]}]',
+    ),
+    "refusal": b'[{"T":"error","code":405,"msg":"symbol limit exceeded"}]',
+    "refusal_words": ("somewhere", "symbol limit exceeded", "405"),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -286,6 +326,15 @@ EXAMPLES = {
         refusal=b'{"error":"Currency pair not supported XX/USD","method":"subscribe","success":false,'
         b'"symbol":"XX/USD"}',
         refusal_words=("somewhere", "subscribe XX/USD", "Currency pair not supported XX/USD"),
+        foreign={b"BTC/USD": b"DOGE/USD"},
+    ),
+    "alpaca_iex": VenueExamples(
+        {"AAPL": Listing(1), "MSFT": Listing(2)}, _ALPACA_IEX, **_ALPACA_ANSWERS, foreign={b"AAPL": b"DOGE"}
+    ),
+    "alpaca_crypto": VenueExamples(
+        {"BTC/USD": Listing(1), "ETH/USD": Listing(2)},
+        _ALPACA_CRYPTO,
+        **_ALPACA_ANSWERS,
         foreign={b"BTC/USD": b"DOGE/USD"},
     ),
 }
