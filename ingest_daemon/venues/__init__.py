@@ -24,6 +24,7 @@ from ingest_daemon.venues.coinbase import COINBASE
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
+from ingest_daemon.venues.polygon import POLYGON_CRYPTO, POLYGON_STOCKS
 
 __all__ = [
     "VENUES",
@@ -48,6 +49,8 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     KRAKEN,
     ALPACA_IEX,
     ALPACA_CRYPTO,
+    POLYGON_STOCKS,
+    POLYGON_CRYPTO,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

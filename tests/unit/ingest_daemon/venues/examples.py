@@ -266,6 +266,41 @@ _ALPACA_ANSWERS = {
     "refusal_words": ("somewhere", "symbol limit exceeded", "405"),
 }
 
+_POLYGON_STOCKS: dict[str, Example] = {
+    "T": (
+        b'[{"ev":"T","sym":"AAPL","i":"72815","x":12,"p":161.87,"s":1,"c":[14,37,41],"t":1651684192536,'
+        b'"q":4009408,"z":3},{"ev":"T","sym":"AAPL","i":"799","x":4,"p":161.87,"s":100,"t":1651684192717,'
+        b'"q":4009434,"z":3}]',
+        (Trade, Trade),
+    ),
+    "Q": (
+        b'[{"ev":"Q","sym":"AAPL","bx":11,"ax":15,"bp":125.8,"ap":125.84,"bs":26,"as":1,'
+        b'"t":1614029108595,"z":3}]',
+        (Quote,),
+    ),
+}
+_POLYGON_CRYPTO: dict[str, Example] = {
+    "XT": (
+        b'[{"ev":"XT","pair":"BTC-USD","p":33021.9,"t":1610462007425,"s":0.01616617,"c":[2],'
+        b'"i":"14272084","x":3,"r":1610462007576}]',
+        (Trade,),
+    ),
+    "XQ": (
+        b'[{"ev":"XQ","pair":"BTC-USD","bp":33052.79,"bs":0.48,"ap":33073.19,"as":0.601,'
+        b'"t":1610462411115,"x":1,"r":1610462411128}]',
+        (Quote,),
+    ),
+}
+_POLYGON_ANSWERS = {
+    "acknowledgements": (
+        b'[{"ev":"status","status":"connected","message":"Connected Successfully"}]',
+        b'[{"ev":"status","status":"auth_success","message":"authenticated"}]',
+        b'[{"ev":"status","status":"success","message":"subscribed to: T.AAPL"}]',
+    ),
+    "refusal": b'[{"ev":"status","status":"auth_failed","message":"authentication failed"}]',
+    "refusal_words": ("somewhere", "auth_failed", "authentication failed"),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -336,5 +371,17 @@ EXAMPLES = {
         _ALPACA_CRYPTO,
         **_ALPACA_ANSWERS,
         foreign={b"BTC/USD": b"DOGE/USD"},
+    ),
+    "polygon_stocks": VenueExamples(
+        {"AAPL": Listing(1), "MSFT": Listing(2)},
+        _POLYGON_STOCKS,
+        **_POLYGON_ANSWERS,
+        foreign={b"AAPL": b"DOGE"},
+    ),
+    "polygon_crypto": VenueExamples(
+        {"BTC-USD": Listing(1), "ETH-USD": Listing(2)},
+        _POLYGON_CRYPTO,
+        **_POLYGON_ANSWERS,
+        foreign={b"BTC-USD": b"DOGE-USD"},
     ),
 }
