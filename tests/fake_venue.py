@@ -22,6 +22,7 @@ class FakeVenue:
         self.received: list[str] = []
         self.refusal: http.HTTPStatus | None = None  # how a socket is refused, while it is set
         self.paths: list[str] = []  # of the sockets asked for
+        self.greeting: list[str] = []  # what a client hears before it has said anything
         self.port = 0
         self._clients: asyncio.Queue[ServerConnection] = asyncio.Queue()
         self._client: ServerConnection | None = None
@@ -50,6 +51,8 @@ class FakeVenue:
         self._client.transport.abort()
 
     async def _serve_client(self, connection: ServerConnection) -> None:
+        for frame in self.greeting:
+            await connection.send(frame)
         first = await connection.recv()
         self.received.append(str(first))
         await self._clients.put(connection)

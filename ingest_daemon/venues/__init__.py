@@ -22,6 +22,7 @@ from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_US
 from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
 from ingest_daemon.venues.coinbase import COINBASE
 from ingest_daemon.venues.credentials import Credentials
+from ingest_daemon.venues.finage import FINAGE
 from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
 from ingest_daemon.venues.polygon import POLYGON_CRYPTO, POLYGON_STOCKS
@@ -51,6 +52,7 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     ALPACA_CRYPTO,
     POLYGON_STOCKS,
     POLYGON_CRYPTO,
+    FINAGE,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

@@ -87,7 +87,7 @@ class AlpacaSession(ItemListSession):
         self._with_quotes = "quotes" not in channels
         readers: dict[Head, Reader] = {}
         login = Login(
-            None if credentials is None else _login(credentials),
+            None if credentials is None else [_login(credentials)],
             [_text("subscribe", symbol, channels) for symbol in symbols if channels],
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)

@@ -14,15 +14,21 @@ __all__ = ["Login"]
 class Login:
     """Where a session stands with its account."""
 
-    def __init__(self, request: str | None, subscriptions: Sequence[str]) -> None:
-        self._request = request
+    def __init__(self, requests: Sequence[str] | None, subscriptions: Sequence[str]) -> None:
+        """Start.
+
+        Args:
+            requests: what logs in; none of them where the address does; None: nobody logs in.
+            subscriptions: what to send when the venue said yes, or at once where nobody logs in.
+        """
+        self._requests = requests
         self._subscriptions = tuple(subscriptions)
         self._to_send: tuple[str, ...] = ()
-        self.is_done = request is None
+        self.is_done = requests is None
 
     def opening(self) -> Sequence[str]:
         """What to send when the socket is open."""
-        return self._subscriptions if self._request is None else (self._request,)
+        return self._subscriptions if self._requests is None else self._requests
 
     def succeed(self) -> None:
         """The venue said yes; the subscriptions are due. Said twice, it counts once."""

@@ -91,7 +91,7 @@ class PolygonSession(ItemListSession):
             for channel in channels
         }
         login = Login(
-            None if credentials is None else _text("auth", credentials.key),
+            None if credentials is None else [_text("auth", credentials.key)],
             [_subscription(symbol, channels) for symbol in symbols if channels],
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)

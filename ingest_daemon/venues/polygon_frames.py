@@ -10,13 +10,13 @@ answers are as the venue documents them in 2025.
     T        Trade          sym, i, x, p, s, t; nobody says who took
     Q        Quote or none  sym, bp, bs, ap, as, t: the best of all exchanges
     XT       Trade          pair, i, x, p, s, t; c: [1] the taker sold, [2] bought
-    XQ       Quote or none  pair, bp, bs, ap, as, t: of one exchange (x) after the other, not the best of all
+    XQ       Quote or none  pair, bp, bs, ap, as, t: of one exchange (x) or another, not the best of all
 
 Times are milliseconds. An id (i) is a text, and unique for one exchange (x) only: the trade's id is a hash
-of both. A quote has no number: its id is a hash of its time, prices and sizes. A side without orders has price
-or size 0, or is not there: then there is no best bid and ask, and no event. Sizes of stocks' quotes are taken
-as shares, which the consolidated tapes report since 2025-11-03; older recordings have round lots. Conditions
-(c) of stocks, tape (z) and sequence (q) are not kept.
+of both. A quote has no number: its id is a hash of its time, prices and sizes. A side without orders has
+price or size 0, or is not there: then there is no best bid and ask, and no event. Sizes of stocks' quotes are
+taken as shares, which the consolidated tapes report since 2025-11-03; older recordings have round lots.
+Conditions (c) of stocks, tape (z) and sequence (q) are not kept.
 """
 
 from __future__ import annotations

@@ -459,6 +459,29 @@ async def test_a_socket_refused_for_the_account_is_a_refused_login() -> None:
     assert rng.spans[0] == (30.0, 60.0)
 
 
+async def test_a_key_in_the_address_is_sent_and_never_shown(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, venue = Memory(), FakeVenue({})
+    caplog.set_level("DEBUG")
+    finage = ALPACA | {"protocol": VENUES["finage"]}
+    venue.greeting = ['{"status_code":200,"message":"connected to the adapter"}']
+    async with venue.serve(), running(venue, sink, **finage) as feed:
+        await venue.accept()
+        await venue.send('{"s":"AAPL","p":"192.5","v":"3","t":1723161255342}')
+        await sink.until(lambda: len(sink.of(Trade)) == 1)
+        venue.refusal = http.HTTPStatus.FORBIDDEN  # whose body repeats the path
+        venue.cut()
+        await eventually(lambda: feed.stats.refused >= 1)
+
+    assert venue.received == ['{"action":"subscribe","symbols":"AAPL"}']
+    assert venue.paths[:2] == [f"/?token={ACCOUNT.key}"] * 2
+    assert len(sink.of(FeedGap)) == 1
+    logged = capsys.readouterr()
+    assert "venue refused the login" in logged.out + logged.err
+    assert_hidden(logged.out, logged.err, caplog.text, sink.events)
+
+
 @given(st.integers(0, 10_000), st.randoms(use_true_random=False))
 def test_the_pause_after_a_refused_login_is_long_and_capped(attempt: int, rng: random.Random) -> None:
     assert 30.0 <= login_backoff_s(attempt, rng) <= 900.0

@@ -384,4 +384,20 @@ EXAMPLES = {
         **_POLYGON_ANSWERS,
         foreign={b"BTC-USD": b"DOGE-USD"},
     ),
+    "finage": VenueExamples(
+        {"BTCUSD": Listing(1), "AAPL": Listing(2)},
+        {
+            "trades": (
+                b'{"s":"BTCUSD","p":"50555.5","q":"0.00012","dc":"-2.21","dd":"-1143.3","t":1635511459951}',
+                (Trade,),
+            )
+        },
+        acknowledgements=(
+            b'{"status_code":200,"message":"authorizing","id":"e0fb1b68"}',
+            b'{"status_code":200,"message":"connected to the adapter","id":"e0fb1b68"}',
+        ),
+        refusal=b'{"status_code":401,"message":"invalid socket key"}',
+        refusal_words=("somewhere", "invalid socket key", "401"),
+        foreign={b"BTCUSD": b"DOGEUSD"},
+    ),
 }
