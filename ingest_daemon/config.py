@@ -8,6 +8,8 @@ acting on a setting. A message shows no secret: the database's address is not qu
     SENTINET_CONFIG_DIR           the config dir; the checkout's `config` unless set
     SENTINET_HOME                 where state is kept; `.sentinet` unless set
     SENTINET_INGEST_<NAME>        a field of `Tuning` each
+    SENTINET_VENUE_<NAME>_KEY     what proves an account at the venue <name> of venues.yaml, in capitals;
+    SENTINET_VENUE_<NAME>_SECRET  both from nowhere but the environment, and never shown
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ingest_daemon.errors import ConfigError
-from ingest_daemon.venues import VENUES
+from ingest_daemon.venues import VENUES, Credentials, KeyedVenueProtocol
 
 __all__ = ["Settings", "Tuning", "VenueSettings", "load"]
 
@@ -45,6 +47,8 @@ _PREFIX: Final = "SENTINET_INGEST_"
 _NOT_A_CHANNEL: Final = "not_a_channel"
 _LONGEST_SHOWN: Final = 80
 _SMALLEST_SPOOL: Final = 65_536
+# What needs no escaping in a URL or in JSON, so that it looks the same wherever it must be found and hidden.
+_CREDENTIAL: Final = re.compile(r"[A-Za-z0-9._~-]{8,256}")
 _DEFAULT_CONFIG_DIR: Final = Path(__file__).resolve().parents[1] / "config"
 
 
@@ -160,12 +164,14 @@ class Tuning(BaseModel):
 class Settings(BaseModel):
     """Everything the daemon is told."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     database_url: str = Field(repr=False)
     venues: dict[str, VenueSettings]
     tuning: Tuning
     home: Path = Path(".sentinet")
+    credentials: dict[str, Credentials] = Field(default_factory=dict, repr=False)
+    """Of the enabled venues that want an account, by the operator's name."""
 
     @property
     def spool(self) -> Path:
@@ -189,11 +195,13 @@ def load(config_dir: Path | None = None, environment: Mapping[str, str] = os.env
         ConfigError: one line that names the file, the key, the value and the accepted form.
     """
     place = config_dir or Path(environment.get(_CONFIG_DIR) or _DEFAULT_CONFIG_DIR)
+    venues = _read_venues(place / "venues.yaml")
     return Settings(
         database_url=_database_url(environment),
-        venues=_read_venues(place / "venues.yaml"),
+        venues=venues,
         tuning=_read_tuning(environment),
         home=Path(environment.get(_HOME, "").strip() or ".sentinet"),
+        credentials=_read_credentials(venues, environment),
     )
 
 
@@ -224,6 +232,34 @@ def _read_tuning(environment: Mapping[str, str]) -> Tuning:
         fault = error.errors(include_url=False)[0]
         name = str(fault["loc"][0])
         raise _explained(_PREFIX + name.upper(), fault, Tuning, name, _PREFIX) from None
+
+
+def _read_credentials(
+    venues: Mapping[str, VenueSettings], environment: Mapping[str, str]
+) -> dict[str, Credentials]:
+    credentials = {}
+    for name, venue in venues.items():
+        protocol = VENUES[venue.protocol]
+        # A server of recordings plays to anybody.
+        if (
+            not venue.enabled
+            or venue.received_at == "recorded"
+            or not isinstance(protocol, KeyedVenueProtocol)
+        ):
+            continue
+        found = {need: _read_credential(name, need, environment) for need in protocol.needs}
+        credentials[name] = Credentials(**found)
+    return credentials
+
+
+def _read_credential(venue: str, need: str, environment: Mapping[str, str]) -> str:
+    variable = f"SENTINET_VENUE_{venue.upper()}_{need.upper()}"
+    value = environment.get(variable, "")
+    if not value:
+        raise ConfigError(f"{variable} is not set: the venue {venue} wants a {need}; or disable it")
+    if not _CREDENTIAL.fullmatch(value):
+        raise ConfigError(f"{variable} is not accepted: expected 8 to 256 of A-Z, a-z, 0-9 and - . _ ~")
+    return value
 
 
 def _read_venues(file: Path) -> dict[str, VenueSettings]:

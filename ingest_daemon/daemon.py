@@ -190,6 +190,7 @@ def _feeds(
             is_recorded=wanted.received_at == "recorded",
             observe_parse=health.parse_seconds.observe,
             on_first_frame=resumption.resume,
+            credentials=settings.credentials.get(venue),
         )
     return feeds
 

@@ -5,7 +5,8 @@ Nothing here logs, retries or decides; `daemon.py` reads the class and acts.
     IngestError
     ├── ConfigError            stop: a setting is wrong; the message names the key and the accepted form
     ├── ParseError             quarantine: one frame is not what its venue documents
-    ├── VenueRefused           report: the venue answered a request with an error (login, channel, symbol)
+    ├── VenueRefused           report: the venue answered a request with an error (channel, symbol)
+    │   └── LoginRefused       report, and try again after a long pause: it does not take our account
     ├── FeedLost               retry for ever: the socket is gone, or was silent too long
     ├── RecordingError         stop the replay: a file is not a recording, or of nothing we know
     ├── SpoolUnusable          wait for the database instead: the disk does not take what it should keep
@@ -30,7 +31,11 @@ class ParseError(IngestError):
 
 
 class VenueRefused(IngestError):
-    """The venue refused a request: a login, a channel, a symbol. The other feeds go on."""
+    """The venue refused a request: a channel, a symbol. The other feeds go on."""
+
+
+class LoginRefused(VenueRefused):
+    """The venue refused our account, or will not talk to it now. Its feed pauses long; the others go on."""
 
 
 class FeedLost(IngestError):

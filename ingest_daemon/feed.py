@@ -6,11 +6,15 @@ for. What never does: the meaning of a frame (`venues`), batches, the database.
 A feed ends only when it is cancelled. A socket that is lost or silent is opened again, and the hole from the
 last frame before to the first frame after is a `FeedGap`. While the sink is full the socket is not read: TCP
 pushes back, nothing is dropped.
+
+A venue may want an account. What comes from it is redacted before it is parsed, so no event, error or log has
+a key. A refused login closes the socket, and the next try waits long: venues lock accounts that hammer them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +27,22 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
-from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
+from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
 from ingest_daemon.events import Event, FeedGap, GapCause, RejectedFrame
-from ingest_daemon.venues import Listing, Request, Session, VenueProtocol
+from ingest_daemon.venues import (
+    Credentials,
+    KeyedSession,
+    KeyedVenueProtocol,
+    Listing,
+    Request,
+    Session,
+    VenueProtocol,
+)
 
-__all__ = ["Feed", "FeedStats", "Sink", "backoff_s"]
+__all__ = ["Feed", "FeedStats", "Sink", "backoff_s", "login_backoff_s"]
 
 RECORDED: Final = Subprotocol("sentinet.recorded.v1")
 """Every frame is a line of a recording: nanoseconds since 1970 UTC, a space, the venue's frame."""
@@ -41,6 +53,13 @@ _PARSES_TIMED: Final = 64  # one in so many: timing each would cost as much as a
 _HTTP_TIMEOUT_S: Final = 10.0
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 30.0
+_FIRST_LOGIN_BACKOFF_S: Final = 60.0
+_LONGEST_LOGIN_BACKOFF_S: Final = 900.0
+_LOGIN_STATUSES: Final = (401, 403)
+
+# They write whole URLs, some with a key, at INFO and DEBUG.
+for _library in ("httpx", "httpcore", "websockets"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
 
 _log = structlog.get_logger(__name__)
 
@@ -83,12 +102,22 @@ class _FeedStaleError(FeedLost):
     """The socket is open, and silent for longer than the venue's setting allows."""
 
 
+class _LoginLostError(FeedLost):
+    """The socket was given up since the venue refuses our account."""
+
+
 def backoff_s(attempt: int, rng: random.Random) -> float:
     """Seconds to wait before the `attempt`-th try in a row, the first being 0: full jitter, capped.
 
     Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
     """
     return rng.uniform(0.0, min(_LONGEST_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(attempt, 16)))
+
+
+def login_backoff_s(attempt: int, rng: random.Random) -> float:
+    """Seconds to wait after the `attempt`-th refused login in a row, the first being 0: half of it jitter."""
+    longest = min(_LONGEST_LOGIN_BACKOFF_S, _FIRST_LOGIN_BACKOFF_S * 2.0 ** min(attempt, 16))
+    return rng.uniform(longest / 2, longest)
 
 
 class Feed:
@@ -109,6 +138,7 @@ class Feed:
         observe_parse: Callable[[float], None] = lambda _seconds: None,
         on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.stats = FeedStats()
         self._venue = venue
@@ -123,6 +153,7 @@ class Feed:
         self._observe_parse = observe_parse
         self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
+        self._credentials = credentials
         self._log = _log.bind(venue=venue)
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
@@ -131,13 +162,21 @@ class Feed:
 
     async def run(self) -> None:
         """Receive for ever."""
-        attempt = 0
+        attempt = refusals = 0
         try:
             while True:
                 received = self.stats.frames
-                self._note_loss(await self._receive_until_lost())
-                attempt = 0 if self.stats.frames > received else attempt + 1
-                await asyncio.sleep(backoff_s(attempt, self._rng))
+                lost = await self._receive_until_lost()
+                _obey_cancellation()
+                self._note_loss(lost)
+                if isinstance(lost, _LoginLostError):
+                    delay_s = login_backoff_s(refusals, self._rng)
+                    refusals += 1
+                else:
+                    refusals = 0
+                    attempt = 0 if self.stats.frames > received else attempt + 1
+                    delay_s = backoff_s(attempt, self._rng)
+                await asyncio.sleep(delay_s)
                 self.stats.reconnects += 1
         finally:
             if not self._is_recorded:  # a recording's clock is known by its frames alone
@@ -145,11 +184,11 @@ class Feed:
 
     async def _receive_until_lost(self) -> FeedLost:
         """Open a socket and receive until it is lost; how it was lost."""
-        session = self._protocol.open_session(self._venue, self._symbols, self._channels)
+        session = self._open_session()
         try:
             socket = await self._connect(session)
         except (OSError, TimeoutError, WebSocketException) as error:
-            return FeedLost(f"cannot connect: {_words(error)}")
+            return self._unconnected(error)
         client = httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not _is_local(self._rest_url))
         lost: FeedLost | None = None
         async with socket, client:
@@ -167,6 +206,21 @@ class Feed:
                     self._put(session.close(self._last_received_at), 0)
         assert lost is not None, "receiving ends by a loss"
         return lost
+
+    def _open_session(self) -> Session:
+        if isinstance(self._protocol, KeyedVenueProtocol):
+            return self._protocol.open_session(self._venue, self._symbols, self._channels, self._credentials)
+        return self._protocol.open_session(self._venue, self._symbols, self._channels)
+
+    def _unconnected(self, error: Exception) -> FeedLost:
+        why = self._words(error)
+        if self._credentials is None or not isinstance(error, InvalidStatus):
+            return FeedLost(f"cannot connect: {why}")
+        if error.response.status_code not in _LOGIN_STATUSES:
+            return FeedLost(f"cannot connect: {why}")
+        self.stats.refused += 1
+        self._log.error("venue refused the login", error=why)
+        return _LoginLostError(f"login refused: {why}")
 
     async def _connect(self, session: Session) -> ClientConnection:
         url = self._websocket_url + session.path()
@@ -201,7 +255,7 @@ class Feed:
                 if self._sink.is_full:
                     await self._wait_for_room()
         except ConnectionClosed as error:
-            raise FeedLost(_words(error)) from error
+            raise FeedLost(self._words(error)) from error
 
     def _take(self, session: Session, message: bytes) -> None:
         if self._is_recorded and message.startswith(b"{"):
@@ -211,12 +265,13 @@ class Feed:
         stats = self.stats
         stats.frames += 1
         stats.bytes += len(frame)
-        if self._last_received_at is None:
-            self._on_first_frame(self._venue, received_at)
-        if stats.state != "live":
+        if stats.state != "live" and _gives_data(session):
+            if self._last_received_at is None:
+                self._on_first_frame(self._venue, received_at)
             self._end_hole(received_at)
             stats.state = "live"
-        self._last_received_at = received_at
+        if stats.state == "live":
+            self._last_received_at = received_at
         begun = 0.0 if stats.frames % _PARSES_TIMED else time.perf_counter()
         try:
             events = session.parse(frame, received_at)
@@ -236,6 +291,8 @@ class Feed:
 
     def _split(self, message: bytes) -> tuple[bytes, int]:
         """The venue's frame and when it was received, by our clock or the recording's."""
+        if self._credentials is not None:
+            message = self._credentials.redact_bytes(message)
         if not self._is_recorded:
             return message, _now()
         stamp, _, frame = message.partition(b" ")
@@ -252,6 +309,10 @@ class Feed:
         self, error: ParseError | VenueRefused, channel: str, frame: bytes, received_at: int
     ) -> Sequence[Event]:
         """What is written down instead of the events of a frame that has none."""
+        if isinstance(error, LoginRefused):
+            self.stats.refused += 1
+            self._log.error("venue refused the login", error=str(error))
+            raise _LoginLostError(f"login refused: {error}") from error
         if isinstance(error, VenueRefused):
             self.stats.refused += 1
             self._log.error("venue refused a request", error=str(error))
@@ -297,7 +358,7 @@ class Feed:
             body = b"" if response.is_server_error else response.content
             failure = f"HTTP status {response.status_code}"
         except httpx.HTTPError as error:
-            body, failure = b"", _words(error)
+            body, failure = b"", self._words(error)
         if not body:
             self._log.warning("request failed", path=request.path, error=failure)
         received_at = self._last_received_at if self._is_recorded else None
@@ -309,6 +370,11 @@ class Feed:
         except (ParseError, VenueRefused) as error:
             events = self._excuse(error, request.path, body, received_at) if body else ()
         self._put(events, len(body))
+
+    def _words(self, error: Exception) -> str:
+        """The error in one line, without a key; some have a name and no words."""
+        words = " ".join(str(error).split()) or type(error).__name__
+        return words if self._credentials is None else self._credentials.redact(words)
 
     def _note_loss(self, lost: FeedLost) -> None:
         cause = GapCause.STALE if isinstance(lost, _FeedStaleError) else GapCause.DISCONNECTED
@@ -329,9 +395,16 @@ def _now() -> int:
     return time.time_ns() // 1_000
 
 
-def _words(error: Exception) -> str:
-    """The error in one line; some have a name and no words."""
-    return " ".join(str(error).split()) or type(error).__name__
+def _obey_cancellation() -> None:
+    """Raise if this task was cancelled: a TaskGroup that is ending by an error swallows it (Python 3.11)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _gives_data(session: Session) -> bool:
+    """Whether a frame of it shows that data flows; what comes before a login does not."""
+    return not isinstance(session, KeyedSession) or session.is_logged_in
 
 
 def _is_local(url: str) -> bool:

@@ -20,6 +20,9 @@ class FakeVenue:
         self.answers = answers  # path of a REST request → body; any other: status 503
         self.requests: list[str] = []
         self.received: list[str] = []
+        self.refusal: http.HTTPStatus | None = None  # how a socket is refused, while it is set
+        self.paths: list[str] = []  # of the sockets asked for
+        self.greeting: list[str] = []  # what a client hears before it has said anything
         self.port = 0
         self._clients: asyncio.Queue[ServerConnection] = asyncio.Queue()
         self._client: ServerConnection | None = None
@@ -48,6 +51,8 @@ class FakeVenue:
         self._client.transport.abort()
 
     async def _serve_client(self, connection: ServerConnection) -> None:
+        for frame in self.greeting:
+            await connection.send(frame)
         first = await connection.recv()
         self.received.append(str(first))
         await self._clients.put(connection)
@@ -57,7 +62,8 @@ class FakeVenue:
 
     def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
         if "Upgrade" in request.headers:
-            return None
+            self.paths.append(request.path)
+            return None if self.refusal is None else connection.respond(self.refusal, f"no: {request.path}")
         self.requests.append(request.path)
         body = self.answers.get(request.path)
         status = http.HTTPStatus.SERVICE_UNAVAILABLE if body is None else http.HTTPStatus.OK

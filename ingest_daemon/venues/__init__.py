@@ -8,14 +8,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ingest_daemon.venues.base import Capabilities, Listing, Request, Session, VenueProtocol
+from ingest_daemon.venues.alpaca import ALPACA_CRYPTO, ALPACA_IEX
+from ingest_daemon.venues.base import (
+    Capabilities,
+    KeyedSession,
+    KeyedVenueProtocol,
+    Listing,
+    Request,
+    Session,
+    VenueProtocol,
+)
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
 from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
 from ingest_daemon.venues.coinbase import COINBASE
+from ingest_daemon.venues.credentials import Credentials
+from ingest_daemon.venues.finage import FINAGE
 from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
+from ingest_daemon.venues.polygon import POLYGON_CRYPTO, POLYGON_STOCKS
 
-__all__ = ["VENUES", "Capabilities", "Listing", "Request", "Session", "VenueProtocol"]
+__all__ = [
+    "VENUES",
+    "Capabilities",
+    "Credentials",
+    "KeyedSession",
+    "KeyedVenueProtocol",
+    "Listing",
+    "Request",
+    "Session",
+    "VenueProtocol",
+]
 
 _ENTRIES: tuple[VenueProtocol, ...] = (
     BINANCE_SPOT,
@@ -26,6 +48,11 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     BYBIT_INVERSE,
     COINBASE,
     KRAKEN,
+    ALPACA_IEX,
+    ALPACA_CRYPTO,
+    POLYGON_STOCKS,
+    POLYGON_CRYPTO,
+    FINAGE,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

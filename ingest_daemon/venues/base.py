@@ -17,11 +17,14 @@ is a new session. The daemon drives it:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
 from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.venues.credentials import Credentials
+
+Need = Literal["key", "secret"]
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -134,3 +137,34 @@ class VenueProtocol(Protocol):
 
     def recognises(self, frame: bytes) -> bool:
         """Whether a recorded frame is this venue's, for `sentinet replay` without `--venue`."""
+
+
+@runtime_checkable
+class KeyedSession(Session, Protocol):
+    """A session of a venue that wants an account.
+
+    `subscribe` gives the login alone; when `parse` has seen the venue's yes, `pending_messages` gives the
+    subscriptions. A no is a LoginRefused.
+    """
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether data may come: the venue said yes, or nobody asked it since there are no credentials."""
+
+
+@runtime_checkable
+class KeyedVenueProtocol(VenueProtocol, Protocol):
+    """The dialect of a venue that wants an account."""
+
+    @property
+    def needs(self) -> Sequence[Need]:
+        """What proves the account: a key, or a key and a secret."""
+
+    def open_session(
+        self,
+        venue: str,
+        symbols: Mapping[str, Listing],
+        channels: Sequence[str],
+        credentials: Credentials | None = None,
+    ) -> KeyedSession:
+        """A fresh session. Without credentials nobody logs in: for recordings and servers of recordings."""

@@ -221,3 +221,40 @@ def test_a_venues_address_is_shown_without_its_secret(tmp_path: Path, address: s
 def test_the_spool_is_in_the_home(tmp_path: Path, home: str, spool: str) -> None:
     settings = load(write(tmp_path, VENUE), ENVIRONMENT | {"SENTINET_HOME": home})
     assert settings.spool == Path(spool)
+
+
+KEYED = """
+venues:
+  stocks:
+    protocol: alpaca_iex
+    websocket_url: wss://stream.example
+    rest_url: https://data.example
+    channels: [trades]
+"""
+ACCOUNT = {"SENTINET_VENUE_STOCKS_KEY": "PKTESTKEY0001", "SENTINET_VENUE_STOCKS_SECRET": "s3cretS3CRET"}
+
+
+def test_an_account_comes_from_the_environment_and_is_not_shown(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, KEYED), ENVIRONMENT | ACCOUNT)
+
+    account = settings.credentials["stocks"]
+    assert (account.key, account.secret) == tuple(ACCOUNT.values())
+    for text in (repr(settings), str(settings), repr(account), str(account), f"{settings.credentials}"):
+        assert not any(value in text for value in ACCOUNT.values())
+
+
+@pytest.mark.parametrize("missing", list(ACCOUNT))
+def test_an_account_that_is_missing_is_named_by_its_variable(tmp_path: Path, missing: str) -> None:
+    directory = write(tmp_path, KEYED)
+    for environment in (ENVIRONMENT | ACCOUNT | {missing: ""}, ENVIRONMENT | ACCOUNT | {missing: "s3cr et"}):
+        with pytest.raises(ConfigError) as caught:
+            load(directory, environment)
+        assert str(caught.value).startswith(missing)
+        assert "s3cr" not in str(caught.value).removeprefix(missing)
+
+
+@pytest.mark.parametrize("setting", ["enabled: false", "received_at: recorded"])
+def test_where_nobody_logs_in_no_account_is_wanted(tmp_path: Path, setting: str) -> None:
+    second = VENUE.partition("venues:\n")[2] if "enabled" in setting else ""
+    directory = write(tmp_path, KEYED + f"    {setting}\n" + second)
+    assert load(directory, ENVIRONMENT).credentials == {}

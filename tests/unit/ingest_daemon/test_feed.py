@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import http
 import json
 import random
 import time
@@ -16,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
-from ingest_daemon.feed import RECORDED, Feed, backoff_s
-from ingest_daemon.venues import VENUES, Listing, VenueProtocol
+from ingest_daemon.feed import RECORDED, Feed, backoff_s, login_backoff_s
+from ingest_daemon.venues import VENUES, Credentials, Listing, VenueProtocol
 from tests.fake_venue import FakeVenue
 
 SPOT = VENUES["binance_spot"]
@@ -97,6 +98,8 @@ async def running(
     is_recorded: bool = False,
     protocol: VenueProtocol = SPOT,
     symbol: str = "BTCUSDT",
+    credentials: Credentials | None = None,
+    rng: random.Random | None = None,
 ) -> AsyncIterator[Feed]:
     feed = Feed(
         "here",
@@ -108,7 +111,8 @@ async def running(
         rest_url=venue.rest_url,
         stale_after_s=stale_after_s,
         is_recorded=is_recorded,
-        rng=Impatient(),
+        rng=rng or Impatient(),
+        credentials=credentials,
     )
     task = asyncio.create_task(feed.run())
     try:
@@ -330,3 +334,154 @@ async def test_a_book_that_is_lost_is_subscribed_anew_on_the_same_socket() -> No
     assert feed.stats.reconnects == 0
     (gap,) = sink.of(FeedGap)
     assert (gap.cause, gap.instrument_id, gap.channel) == (GapCause.SEQUENCE_BREAK, 1, "books")
+
+
+# An account. The venue is Alpaca: a login by message.
+
+ACCOUNT = Credentials("PKTESTKEY0001", "s3cretS3CRETs3cret")
+ALPACA: dict[str, Any] = {
+    "protocol": VENUES["alpaca_iex"],
+    "symbol": "AAPL",
+    "channels": ["trades"],
+    "credentials": ACCOUNT,
+}
+LOGGED_IN = '[{"T":"success","msg":"authenticated"}]'
+
+
+def stock_trade(trade_id: int, price: float = 192.5) -> str:
+    return (
+        f'[{{"T":"t","S":"AAPL","i":{trade_id},"x":"V","p":{price},"s":90,"c":["@"],"z":"C",'
+        '"t":"2024-06-03T13:33:33.002960334Z"}]'
+    )
+
+
+def assert_hidden(*texts: object) -> None:
+    for text in map(str, texts):
+        assert ACCOUNT.key not in text
+        assert ACCOUNT.secret not in text
+
+
+class Patient(Impatient):
+    """Never waits, and keeps the spans it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[tuple[float, float]] = []
+
+    def uniform(self, a: float, b: float) -> float:
+        self.spans.append((a, b))
+        return 0.0
+
+
+async def test_the_login_comes_first_and_the_subscriptions_after_the_venues_yes() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, **ALPACA) as feed:
+        await venue.accept()
+        await venue.send('[{"T":"success","msg":"connected"}]')
+        await eventually(lambda: feed.stats.frames == 1)
+        assert (len(venue.received), feed.stats.state) == (1, "starting")
+        await venue.send(LOGGED_IN)
+        await eventually(lambda: len(venue.received) == 2)
+        await venue.send(stock_trade(1))
+        await sink.until(lambda: len(sink.of(Trade)) == 1)
+
+    assert [json.loads(text) for text in venue.received] == [
+        {"action": "auth", "key": ACCOUNT.key, "secret": ACCOUNT.secret},
+        {"action": "subscribe", "trades": ["AAPL"]},
+    ]
+    assert venue.paths == ["/v2/iex"]
+
+
+async def test_a_refused_login_is_told_without_the_key_and_not_hammered(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, rng = Memory(), Patient()
+    caplog.set_level("DEBUG")
+    async with FakeVenue({}).serve() as venue, running(venue, sink, **ALPACA, rng=rng) as feed:
+        for _ in range(3):
+            await venue.accept()
+            refusal = f"auth failed for {ACCOUNT.key}, {ACCOUNT.secret}"
+            await venue.send(f'[{{"T":"error","code":402,"msg":"{refusal}"}}]')
+        await eventually(lambda: len(rng.spans) == 3)
+        assert (feed.stats.refused, feed.stats.state) == (3, "lost")
+
+    assert sink.events == []  # nothing ever came: nothing is known to be missing
+    assert rng.spans == [(30.0, 60.0), (60.0, 120.0), (120.0, 240.0)]
+    logged = capsys.readouterr()
+    assert "venue refused the login" in logged.out + logged.err
+    assert "auth failed for [hidden], [hidden]" in logged.out + logged.err
+    assert_hidden(logged.out, logged.err, caplog.text)
+
+
+async def test_a_feed_that_is_cancelled_while_it_gives_its_socket_up_ends() -> None:
+    async with FakeVenue({}).serve() as venue, running(venue, Memory(), **ALPACA) as feed:
+        await venue.accept()
+        await venue.send('[{"T":"error","code":402,"msg":"auth failed"}]')
+        await eventually(lambda: feed.stats.refused == 1)  # told, and the socket is not closed yet
+
+
+async def test_a_login_refused_after_data_leaves_one_gap_until_data_comes_again() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, **ALPACA):
+        await venue.accept()
+        await venue.send(LOGGED_IN, stock_trade(1))
+        await sink.until(lambda: len(sink.of(Trade)) == 1)
+        venue.cut()
+        await venue.accept()
+        await venue.send('[{"T":"success","msg":"connected"}]')
+        await venue.send('[{"T":"error","code":406,"msg":"connection limit exceeded"}]')
+        await venue.accept()
+        await venue.send(LOGGED_IN, stock_trade(2))
+        await sink.until(lambda: len(sink.of(Trade)) == 2)
+
+    (gap,) = sink.of(FeedGap)
+    first, second = sink.of(Trade)
+    assert (gap.started_at, gap.ended_at) == (first.received_at, second.received_at)
+
+
+async def test_a_frame_that_repeats_the_key_is_quarantined_without_it() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink, **ALPACA):
+        await venue.accept()
+        await venue.send(LOGGED_IN, f'[{{"T":"{ACCOUNT.key}","S":"{ACCOUNT.secret}"}}]')
+        await sink.until(lambda: len(sink.events) == 1)
+
+    (rejected,) = sink.of(RejectedFrame)
+    assert rejected.frame == b'[{"T":"[hidden]","S":"[hidden]"}]'
+    assert_hidden(rejected)
+
+
+async def test_a_socket_refused_for_the_account_is_a_refused_login() -> None:
+    sink, rng, venue = Memory(), Patient(), FakeVenue({})
+    venue.refusal = http.HTTPStatus.UNAUTHORIZED
+    async with venue.serve(), running(venue, sink, **ALPACA, rng=rng) as feed:
+        await eventually(lambda: feed.stats.refused == 2)
+    assert rng.spans[0] == (30.0, 60.0)
+
+
+async def test_a_key_in_the_address_is_sent_and_never_shown(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sink, venue = Memory(), FakeVenue({})
+    caplog.set_level("DEBUG")
+    finage = ALPACA | {"protocol": VENUES["finage"]}
+    venue.greeting = ['{"status_code":200,"message":"connected to the adapter"}']
+    async with venue.serve(), running(venue, sink, **finage) as feed:
+        await venue.accept()
+        await venue.send('{"s":"AAPL","p":"192.5","v":"3","t":1723161255342}')
+        await sink.until(lambda: len(sink.of(Trade)) == 1)
+        venue.refusal = http.HTTPStatus.FORBIDDEN  # whose body repeats the path
+        venue.cut()
+        await eventually(lambda: feed.stats.refused >= 1)
+
+    assert venue.received == ['{"action":"subscribe","symbols":"AAPL"}']
+    assert venue.paths[:2] == [f"/?token={ACCOUNT.key}"] * 2
+    assert len(sink.of(FeedGap)) == 1
+    logged = capsys.readouterr()
+    assert "venue refused the login" in logged.out + logged.err
+    assert_hidden(logged.out, logged.err, caplog.text, sink.events)
+
+
+@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
+def test_the_pause_after_a_refused_login_is_long_and_capped(attempt: int, rng: random.Random) -> None:
+    assert 30.0 <= login_backoff_s(attempt, rng) <= 900.0

@@ -226,6 +226,81 @@ _KRAKEN: dict[str, Example] = {
     ),
 }
 
+_ALPACA_IEX: dict[str, Example] = {
+    "trades": (
+        b'[{"T":"t","S":"AAPL","i":6142,"x":"V","p":177.79,"s":90,"c":["@","I"],"z":"C",'
+        b'"t":"2024-06-03T13:33:33.002960334Z"},{"T":"x","S":"AAPL","i":6142,"x":"V","p":177.79,"s":90,'
+        b'"a":"C","z":"C","t":"2024-06-03T13:33:34.002960334Z"}]',
+        (Trade,),
+    ),
+    "quotes": (
+        b'[{"T":"q","S":"AAPL","bx":"V","bp":192.9,"bs":1,"ax":"V","ap":194,"as":14,"c":["R"],"z":"C",'
+        b'"t":"2024-06-03T13:33:33.002960334Z"}]',
+        (Quote,),
+    ),
+}
+_ALPACA_CRYPTO: dict[str, Example] = {
+    "trades": (
+        b'[{"T":"t","S":"BTC/USD","p":47.299,"s":29.205707815,"t":"2024-03-12T10:27:48.858228144Z",'
+        b'"i":3447222699101865076,"tks":"S"}]',
+        (Trade,),
+    ),
+    "quotes": (
+        b'[{"T":"q","S":"BTC/USD","bp":0.35718,"bs":13445.46,"ap":0.3581,"as":13561.902,'
+        b'"t":"2024-03-12T10:29:43.111588173Z"}]',
+        (Quote,),
+    ),
+    "orderbooks": (
+        b'[{"T":"o","S":"BTC/USD","t":"2024-03-12T10:38:50.79613221Z","b":[{"p":71859.53,"s":0.27994},'
+        b'{"p":71849.4,"s":0.553986}],"a":[{"p":71939.7,"s":0.83953}],"r":true}]',
+        (Quote, Book),
+    ),
+}
+_ALPACA_ANSWERS = {
+    "acknowledgements": (
+        b'[{"T":"success","msg":"connected"}]',
+        b'[{"T":"success","msg":"authenticated"}]',
+        b'[{"T":"subscription","trades":["AAPL"],"quotes":[],"bars":[],"corrections":["AAPL"]}]',
+    ),
+    "refusal": b'[{"T":"error","code":405,"msg":"symbol limit exceeded"}]',
+    "refusal_words": ("somewhere", "symbol limit exceeded", "405"),
+}
+
+_POLYGON_STOCKS: dict[str, Example] = {
+    "T": (
+        b'[{"ev":"T","sym":"AAPL","i":"72815","x":12,"p":161.87,"s":1,"c":[14,37,41],"t":1651684192536,'
+        b'"q":4009408,"z":3},{"ev":"T","sym":"AAPL","i":"799","x":4,"p":161.87,"s":100,"t":1651684192717,'
+        b'"q":4009434,"z":3}]',
+        (Trade, Trade),
+    ),
+    "Q": (
+        b'[{"ev":"Q","sym":"AAPL","bx":11,"ax":15,"bp":125.8,"ap":125.84,"bs":26,"as":1,'
+        b'"t":1614029108595,"z":3}]',
+        (Quote,),
+    ),
+}
+_POLYGON_CRYPTO: dict[str, Example] = {
+    "XT": (
+        b'[{"ev":"XT","pair":"BTC-USD","p":33021.9,"t":1610462007425,"s":0.01616617,"c":[2],'
+        b'"i":"14272084","x":3,"r":1610462007576}]',
+        (Trade,),
+    ),
+    "XQ": (
+        b'[{"ev":"XQ","pair":"BTC-USD","bp":33052.79,"bs":0.48,"ap":33073.19,"as":0.601,'
+        b'"t":1610462411115,"x":1,"r":1610462411128}]',
+        (Quote,),
+    ),
+}
+_POLYGON_ANSWERS = {
+    "acknowledgements": (
+        b'[{"ev":"status","status":"connected","message":"Connected Successfully"}]',
+        b'[{"ev":"status","status":"auth_success","message":"authenticated"}]',
+        b'[{"ev":"status","status":"success","message":"subscribed to: T.AAPL"}]',
+    ),
+    "refusal": b'[{"ev":"status","status":"auth_failed","message":"authentication failed"}]',
+    "refusal_words": ("somewhere", "auth_failed", "authentication failed"),
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -287,5 +362,42 @@ EXAMPLES = {
         b'"symbol":"XX/USD"}',
         refusal_words=("somewhere", "subscribe XX/USD", "Currency pair not supported XX/USD"),
         foreign={b"BTC/USD": b"DOGE/USD"},
+    ),
+    "alpaca_iex": VenueExamples(
+        {"AAPL": Listing(1), "MSFT": Listing(2)}, _ALPACA_IEX, **_ALPACA_ANSWERS, foreign={b"AAPL": b"DOGE"}
+    ),
+    "alpaca_crypto": VenueExamples(
+        {"BTC/USD": Listing(1), "ETH/USD": Listing(2)},
+        _ALPACA_CRYPTO,
+        **_ALPACA_ANSWERS,
+        foreign={b"BTC/USD": b"DOGE/USD"},
+    ),
+    "polygon_stocks": VenueExamples(
+        {"AAPL": Listing(1), "MSFT": Listing(2)},
+        _POLYGON_STOCKS,
+        **_POLYGON_ANSWERS,
+        foreign={b"AAPL": b"DOGE"},
+    ),
+    "polygon_crypto": VenueExamples(
+        {"BTC-USD": Listing(1), "ETH-USD": Listing(2)},
+        _POLYGON_CRYPTO,
+        **_POLYGON_ANSWERS,
+        foreign={b"BTC-USD": b"DOGE-USD"},
+    ),
+    "finage": VenueExamples(
+        {"BTCUSD": Listing(1), "AAPL": Listing(2)},
+        {
+            "trades": (
+                b'{"s":"BTCUSD","p":"50555.5","q":"0.00012","dc":"-2.21","dd":"-1143.3","t":1635511459951}',
+                (Trade,),
+            )
+        },
+        acknowledgements=(
+            b'{"status_code":200,"message":"authorizing","id":"e0fb1b68"}',
+            b'{"status_code":200,"message":"connected to the adapter","id":"e0fb1b68"}',
+        ),
+        refusal=b'{"status_code":401,"message":"invalid socket key"}',
+        refusal_words=("somewhere", "invalid socket key", "401"),
+        foreign={b"BTCUSD": b"DOGEUSD"},
     ),
 }

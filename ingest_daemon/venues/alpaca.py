@@ -1,0 +1,175 @@
+"""The dialect of Alpaca's market data, stocks of IEX and its own crypto exchange: login, subscriptions.
+
+What lives here: the state of a session. What never does: the meaning of single items and the evidence for it
+(`alpaca_frames.py`), the arithmetic of a book (`books.py`), sockets, clocks.
+
+A client logs in within 10 s of connecting, by a message; an account has one connection. Each symbol is
+subscribed by a request of its own: a refused one takes no others along. A book that is lost is unsubscribed
+and subscribed again: its first message is the whole of it. While markets are closed nothing comes, so an
+idle client subscribes over again, which the venue answers with what is subscribed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from ingest_daemon.books import BookBuilder, UnnumberedIds
+from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
+from ingest_daemon.events import Event
+from ingest_daemon.venues import alpaca_frames as frames
+from ingest_daemon.venues.base import Capabilities, Listing, Need
+from ingest_daemon.venues.contracts import in_base_units
+from ingest_daemon.venues.credentials import Credentials
+from ingest_daemon.venues.fields import Reader
+from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
+from ingest_daemon.venues.logins import Login
+
+__all__ = ["ALPACA_CRYPTO", "ALPACA_IEX", "AlpacaMarket", "AlpacaSession"]
+
+_BOOKS = "orderbooks"
+_CHANNEL_OF = {"t": "trades", "c": "trades", "x": "trades", "q": "quotes", "o": _BOOKS}
+# Not authenticated, failed, timeout, too many connections, not in the plan.
+_LOGIN_CODES = {401, 402, 404, 406, 408, 409}
+
+
+class AlpacaMarket(msgspec.Struct, frozen=True):
+    """One of Alpaca's streams: an entry of `VENUES`."""
+
+    name: str
+    path: str
+    channels: tuple[str, ...]
+    capabilities: Capabilities
+    needs: tuple[Need, ...] = ("key", "secret")
+    keep_alive_s: float | None = 10.0
+
+    def open_session(
+        self,
+        venue: str,
+        symbols: Mapping[str, Listing],
+        channels: Sequence[str],
+        credentials: Credentials | None = None,
+    ) -> AlpacaSession:
+        """A fresh session; ConfigError names an unknown channel and those accepted."""
+        for channel in channels:
+            if channel not in self.channels:
+                accepted = ", ".join(self.channels)
+                raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
+        return AlpacaSession(self.path, venue, symbols, tuple(dict.fromkeys(channels)), credentials)
+
+    def symbol_of(self, stream: str) -> str:
+        """What stands after the colon."""
+        return stream.partition(":")[2]
+
+    def recognises(self, frame: bytes) -> bool:
+        """Whether its first item is of a channel; a symbol of crypto is a pair, BTC/USD."""
+        kind, symbol = first_head(frame, _head_of)
+        is_pair = "/" in symbol
+        return (
+            bool(symbol) and is_pair == (_BOOKS in self.channels) and _CHANNEL_OF.get(kind) in self.channels
+        )
+
+
+class AlpacaSession(ItemListSession):
+    """One socket's worth of state."""
+
+    def __init__(
+        self,
+        path: str,
+        venue: str,
+        symbols: Mapping[str, Listing],
+        channels: Sequence[str],
+        credentials: Credentials | None,
+    ) -> None:
+        self._path = path
+        self._venue = venue
+        self._with_quotes = "quotes" not in channels
+        readers: dict[Head, Reader] = {}
+        login = Login(
+            None if credentials is None else [_login(credentials)],
+            [_text("subscribe", symbol, channels) for symbol in symbols if channels],
+        )
+        super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)
+        for symbol, listing in symbols.items():
+            for channel in channels:
+                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                    readers[kind, symbol] = in_base_units(listing, read)
+
+    def path(self) -> str:
+        """The stream's version and feed."""
+        return self._path
+
+    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[str, Reader]:
+        if channel == "trades":
+            read = frames.trade_reader(symbol, listing.instrument_id)
+            return {"t": read, "c": _say_nothing, "x": _say_nothing}
+        if channel == "quotes":
+            return {"q": frames.quote_reader(symbol, listing.instrument_id)}
+        builder = BookBuilder(
+            self._venue,
+            channel,
+            listing.instrument_id,
+            UnnumberedIds(),
+            # Without quotes the book is the only one to know the best prices.
+            with_quotes=self._with_quotes,
+        )
+        again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
+        return {"o": self.books.add(builder, frames.update_reader(symbol), again)}
+
+    def _read_answer(self, kind: str, item: bytes) -> bool:
+        if kind == "error":
+            error = _decode_error(item)
+            refused = LoginRefused if error.code in _LOGIN_CODES else VenueRefused
+            raise refused(f"{self._venue} refused: {error.msg} (code {error.code})")
+        if kind == "success" and _decode_success(item).msg == "authenticated":
+            self._login.succeed()
+        return kind in ("success", "subscription")
+
+
+class _Head(msgspec.Struct, gc=False):
+    T: str
+    S: str = ""
+
+
+class _Error(msgspec.Struct, gc=False):
+    code: int = 0
+    msg: str = "no reason given"
+
+
+class _Success(msgspec.Struct, gc=False):
+    msg: str = ""
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_error = msgspec.json.Decoder(_Error).decode
+_decode_success = msgspec.json.Decoder(_Success).decode
+
+
+def _head_of(item: msgspec.Raw) -> Head:
+    head = _decode_head(item)
+    return head.T, head.S
+
+
+def _say_nothing(_item: bytes, _received_at: int) -> Sequence[Event]:
+    return ()
+
+
+def _login(credentials: Credentials) -> str:
+    request = {"action": "auth", "key": credentials.key, "secret": credentials.secret}
+    return msgspec.json.encode(request).decode()
+
+
+def _text(action: str, symbol: str, channels: Sequence[str]) -> str:
+    return msgspec.json.encode({"action": action} | {channel: [symbol] for channel in channels}).decode()
+
+
+ALPACA_IEX = AlpacaMarket(
+    "alpaca_iex", "/v2/iex", ("trades", "quotes"), Capabilities(trades=True, quotes=True)
+)
+ALPACA_CRYPTO = AlpacaMarket(
+    "alpaca_crypto",
+    "/v1beta3/crypto/us",
+    ("trades", "quotes", _BOOKS),
+    Capabilities(trades=True, quotes=True, book_depth=20),
+)
