@@ -24,6 +24,7 @@ from ingest_daemon.errors import ConfigError, StoreUnavailable
 from ingest_daemon.events import Event
 from ingest_daemon.feed import Feed, backoff_s
 from ingest_daemon.health import Health, serve
+from ingest_daemon.resumption import Resumption
 from ingest_daemon.store import Store, WriteReport
 from ingest_daemon.venues import VENUES, Listing
 
@@ -134,6 +135,10 @@ class StoreThread:
         """The active instruments, however long the database is away. Raises StoreRejected."""
         return await self._patiently(lambda: self._store.load_instruments(venues))
 
+    async def last_received_at(self, venues: Sequence[str]) -> dict[str, int]:
+        """How far each venue was received, however long the database is away. Raises StoreRejected."""
+        return await self._patiently(lambda: self._store.last_received_at(venues))
+
     def close(self) -> None:
         """Close the connection once the call under way has ended."""
         self._thread.submit(self._store.close)
@@ -238,18 +243,26 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     server = await _serve(health, settings)
     store = StoreThread(settings.database_url, health)
     try:
-        symbols = await _unless(stop, store.load_instruments(list(settings.enabled_venues)))
-        if symbols is not None:
-            await _ingest(settings, symbols, store, health, stop)
+        known = await _unless(stop, _known(store, list(settings.enabled_venues)))
+        if known is not None:
+            await _ingest(settings, *known, store, health, stop)
     finally:
         store.close()
         server.close()
         await server.wait_closed()
 
 
+async def _known(
+    store: StoreThread, venues: Sequence[str]
+) -> tuple[dict[str, dict[str, Listing]], dict[str, int]]:
+    """The instruments of the venues, and how far each venue was received before this start."""
+    return await store.load_instruments(venues), await store.last_received_at(venues)
+
+
 async def _ingest(
     settings: Settings,
     symbols: Mapping[str, Mapping[str, Listing]],
+    last_received_at: Mapping[str, int],
     store: StoreThread,
     health: Health,
     stop: asyncio.Event,
@@ -257,7 +270,9 @@ async def _ingest(
     tuning = settings.tuning
     queue = EventQueue(tuning.queue_bytes)
     health.queue_bytes.set_function(lambda: queue.bytes)
-    feeds = _feeds(settings, symbols, queue, health)
+    resumption = Resumption(lambda gap: queue.put(gap.venue, (gap,), 0))
+    resumption.remember(last_received_at)
+    feeds = _feeds(settings, symbols, queue, health, resumption)
     health.watch({venue: feed.stats for venue, feed in feeds.items()})
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, store, list(feeds), limits, health)
@@ -279,7 +294,11 @@ async def _ingest(
 
 
 def _feeds(
-    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], queue: EventQueue, health: Health
+    settings: Settings,
+    symbols: Mapping[str, Mapping[str, Listing]],
+    queue: EventQueue,
+    health: Health,
+    resumption: Resumption,
 ) -> dict[str, Feed]:
     feeds = {}
     for venue, wanted in settings.enabled_venues.items():
@@ -299,6 +318,7 @@ def _feeds(
             stale_after_s=wanted.stale_after_s,
             is_recorded=wanted.received_at == "recorded",
             observe_parse=health.parse_seconds.observe,
+            on_first_frame=resumption.resume,
             credentials=settings.credentials.get(venue),
         )
     return feeds

@@ -47,6 +47,7 @@ class GapCause(StrEnum):
     CROSSED_BOOK = "crossed_book"  # best bid at or above best ask in our book
     BOOK_OUTRUN = "book_outrun"  # the price left the levels that the book's snapshot covered
     STALE = "stale"  # the socket was open and silent for longer than the channel allows
+    NOT_RUNNING = "not_running"  # from the daemon's last frame before a stop or a crash to its first after
     SHED = "shed"  # we were overloaded and dropped events by policy
 
 

@@ -136,6 +136,7 @@ class Feed:
         stale_after_s: float,
         is_recorded: bool = False,
         observe_parse: Callable[[float], None] = lambda _seconds: None,
+        on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
     ) -> None:
@@ -150,6 +151,7 @@ class Feed:
         self._stale_after_s = stale_after_s
         self._is_recorded = is_recorded
         self._observe_parse = observe_parse
+        self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._credentials = credentials
         self._log = _log.bind(venue=venue)
@@ -264,8 +266,7 @@ class Feed:
         stats.frames += 1
         stats.bytes += len(frame)
         if stats.state != "live" and _gives_data(session):
-            self._end_hole(received_at)
-            stats.state = "live"
+            self._go_live(received_at)
         if stats.state == "live":
             self._last_received_at = received_at
         begun = 0.0 if stats.frames % _PARSES_TIMED else time.perf_counter()
@@ -276,6 +277,13 @@ class Feed:
         if begun:
             self._observe_parse(time.perf_counter() - begun)
         self._put(events, len(frame))
+
+    def _go_live(self, received_at: int) -> None:
+        """Data comes, for the first time or again."""
+        if self._last_received_at is None:
+            self._on_first_frame(self._venue, received_at)
+        self._end_hole(received_at)
+        self.stats.state = "live"
 
     def _take_answer(self, session: Session, message: bytes) -> None:
         """A server of recordings answers a request in its own time: that is no part of the recording."""

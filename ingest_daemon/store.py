@@ -28,12 +28,15 @@ from psycopg.types.range import Range
 from ingest_daemon.batcher import Batch
 from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
+from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.venues import Listing
 
 __all__ = ["MERGE_WITHIN_US", "Store", "WriteReport", "spans"]
 
 MERGE_WITHIN_US: Final = 5_000_000
 """Spans of new rows less than this apart are one span of the ledger: the length of the base window."""
+
+_LONGEST_EDGE_US: Final = 3_600_000_000
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -63,6 +66,17 @@ _SELECT_INSTRUMENTS: Final = """
     from market.instruments
     where is_active and venue = any(%s)
     order by venue, venue_symbol
+"""
+
+_SELECT_LAST_RECEIVED: Final = """
+    select
+        venue,
+        (extract(epoch from (
+            select max(batches.max_received_at)
+            from ops.ingest_batches as batches
+            where batches.venue = wanted.venue
+        )) * 1000000)::bigint
+    from unnest(%s::text []) as wanted (venue)
 """
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
@@ -141,6 +155,17 @@ class Store:
         for venue, symbol, *listing in rows:
             found[venue][symbol] = Listing(*listing)
         return found
+
+    def last_received_at(self, venues: Iterable[str]) -> dict[str, int]:
+        """How far each venue was received, microseconds since 1970 UTC; one that never was is absent.
+
+        Raises:
+            StoreUnavailable, StoreRejected: as `write`.
+        """
+        rows = self._transact(
+            lambda connection: connection.execute(_SELECT_LAST_RECEIVED, [list(venues)]).fetchall()
+        )
+        return {venue: last for venue, last in rows if last is not None}
 
     def write(self, batch: Batch) -> WriteReport:
         """Write a batch with its ledger rows in one transaction: all of it is committed, or nothing.
@@ -299,9 +324,22 @@ def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
         ],
     )
     new = _without(gaps, repeated)
-    touched = spans((gap.started_at for gap in new), (gap.ended_at for gap in new))
+    edges = [edge for gap in new for edge in _edges(gap)]
+    touched = spans((start for start, _ in edges), (end for _, end in edges))
     size = sum(len(gap.detail) for gap in gaps)
     return _Outcome("feed_gaps", len(gaps), repeated, size, touched, max(gap.ended_at for gap in gaps))
+
+
+def _edges(gap: FeedGap) -> Sequence[tuple[int, int]]:
+    """What of a gap is judged anew.
+
+    While the daemon did not run, nothing of the venue could be judged: after days of it only the windows at
+    both ends are, not every hour between.
+    """
+    started_at, ended_at = gap.started_at, gap.ended_at
+    if gap.cause is GapCause.NOT_RUNNING and ended_at - started_at > 2 * _LONGEST_EDGE_US:
+        return (started_at, started_at + _LONGEST_EDGE_US), (ended_at - _LONGEST_EDGE_US, ended_at)
+    return ((started_at, ended_at),)
 
 
 def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:

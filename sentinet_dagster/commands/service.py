@@ -42,7 +42,8 @@ def up(
         service.serve(home, os.environ, config_directory(), instruments, report)
     else:
         service.check_free(home)
-        say(f"starting in {home.path}; logs in {home.logs}")
+        if sys.stderr.isatty():
+            say(f"starting in {home.path}; logs in {home.logs}")
         report(service.start_detached(home, service.foreground_command()))
 
 

@@ -48,6 +48,7 @@ from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import State, Supervisor
 from sentinet_dagster.runtime.scorecard import Scripted
 from sentinet_dagster.runtime.screen import choose_screen
+from sentinet_dagster.runtime.service import Recorder
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
 from sentinet_dagster.runtime.venue_history import write_history
@@ -141,6 +142,8 @@ class _Demo:
         self._anchor = live_start - HISTORY
         self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
         self._venue_url = f"http://{LOOPBACK}:{venue_port}"
+        addresses = {"dagster": parts.ports.dagster_url, "ingest": parts.ports.ingest_url}
+        self._recorder = Recorder(home, supervisor, addresses, opened)
         self._began = time.monotonic()
         self._instruments = read_instruments(parts.config_directory)
         self._symbols = {(i.venue, i.venue_symbol): i.symbol for i in self._instruments}
@@ -249,6 +252,7 @@ class _Demo:
                 board.episodes = self._scripted_until(now + _EPISODES_AHEAD)
                 looked = time.monotonic()
             self._supervisor.poll()
+            self._recorder.record(running=True)
             time.sleep(_POLL_S)
 
     def _scripted_until(self, until: datetime) -> Sequence[Scripted]:
@@ -269,6 +273,7 @@ class _Demo:
         """
         while not condition():
             self._supervisor.poll()
+            self._recorder.record(running=False)
             for status in self._supervisor.status():
                 if status.restarts >= _MOST_RESTARTS:
                     tail = log_tail(self._home.log_file(status.name))

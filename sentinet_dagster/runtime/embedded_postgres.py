@@ -222,6 +222,7 @@ class EmbeddedPostgres:
         while child.poll() is None:
             claim = _PidFile.read(self._cluster.data)
             if claim is not None and claim.pid == child.pid and claim.status == "ready":
+                _collect_ended()
                 _STARTED[child.pid] = child
                 return Server(port, child.pid, adopted=False, password=self._cluster.password())
             if time.monotonic() > deadline:
@@ -262,10 +263,16 @@ class EmbeddedPostgres:
             if not survivors([process], patience):
                 log.info("database server stopped", pid=process.pid, signal=number.name)
                 break
-        if (child := _STARTED.pop(process.pid, None)) is not None:
-            child.poll()
+        _collect_ended()
         self._clear_remains(patience_s=0.0)
         return True
+
+
+def _collect_ended() -> None:
+    """Take note of servers that have ended, by us or by someone else's hand."""
+    for pid, child in list(_STARTED.items()):
+        if child.poll() is not None:
+            del _STARTED[pid]
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:

@@ -106,6 +106,8 @@ class PlainScreen:
     def tell_news(self, snapshot: Snapshot) -> None:
         """Write what was not written before."""
         news = [step_line(step) for step in snapshot.steps if step.state == "done"]
+        if snapshot.dagster_url is not None:
+            news.append(f"  Dagster's UI: {snapshot.dagster_url}")
         if snapshot.elapsed_s is not None:
             news += [alert_line(alert) for alert in reversed(snapshot.alerts)]
             ended = [episode for episode in snapshot.episodes if episode.state in ("found", "missed")]

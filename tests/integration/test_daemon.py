@@ -183,6 +183,36 @@ async def test_a_cut_socket_leaves_a_gap_row_and_nothing_twice(database_url: str
     assert gap == ("here", None, "disconnected", True, True)
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_time_in_which_it_did_not_run_is_a_gap(
+    database_url: str, tmp_path: Path, number: signal.Signals
+) -> None:
+    watch_bitcoin(database_url)
+    async with FakeVenue({}).serve() as venue:
+        for first in (0, 10):
+            async with daemon_of(venue, database_url, tmp_path) as daemon:
+                await venue.accept()
+                await venue.send(*trades(first, first + 10))
+                rows = 10 if first == 0 else 11  # 10 trades, and the gap; a first start has none
+                await daemon.until("sentinet_ingest_rows_total", lambda found, rows=rows: found == rows)
+                assert await daemon.stop(number) == (0 if number is signal.SIGTERM else -number)
+
+    assert trade_ids(database_url) == list(range(20))
+    with psycopg.connect(database_url) as connection:
+        gaps = connection.execute(
+            """
+            select
+                channel,
+                instrument_id,
+                cause,
+                started_at = (select max(received_at) from market.trades where trade_id < 10),
+                ended_at = (select min(received_at) from market.trades where trade_id >= 10)
+            from market.feed_gaps
+            """
+        ).fetchall()
+    assert gaps == [(None, None, "not_running", True, True)]
+
+
 async def test_a_database_that_restarts_loses_nothing(tmp_path: Path) -> None:
     config = tmp_path / "config"
     config.mkdir()

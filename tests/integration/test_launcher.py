@@ -212,7 +212,7 @@ def test_a_run_succeeds_with_its_events_and_its_printed_lines(warm: Deployment) 
     messages = warm.messages(run_id)
     assert "code version 1" in messages
     assert "Started process for run (pid: " in messages
-    assert "Process for run exited (pid: " in until(lambda: warm.messages(run_id))
+    until(lambda: "Process for run exited (pid: " in warm.messages(run_id), "the end of its process")
     worker = warm.worker()
     assert worker["hazard"] is None
     assert worker["skipped"] == []

@@ -304,3 +304,23 @@ def test_the_active_instruments_are_found_by_the_venues_symbol(
         "there": {"CUSD": Listing(ids["CUSD"], 100.0, "quote")},
         "nowhere": {},
     }
+
+
+def test_it_knows_how_far_each_venue_was_received(store: Store) -> None:
+    assert store.last_received_at([VENUE, "other"]) == {}
+    late, early = trade(1, START + 2 * SECOND), trade(2, START)
+    store.write(batch_of(late))
+    store.write(batch_of(early))  # history that is replayed does not set it back
+
+    assert store.last_received_at([VENUE, "other"]) == {VENUE: late.received_at}
+
+
+def test_days_without_a_daemon_are_judged_anew_at_both_ends_alone(
+    store: Store, reader: psycopg.Connection[Any]
+) -> None:
+    hour, end = 3_600 * SECOND, START + 72 * 3_600 * SECOND
+    store.write(batch_of(FeedGap(VENUE, None, None, START, end, GapCause.NOT_RUNNING)))
+
+    assert touched(reader, "feed_gaps") == [
+        [(moment(START), moment(START + hour)), (moment(end - hour), moment(end))]
+    ]

@@ -24,6 +24,14 @@ def test_news_is_told_once() -> None:
     assert written == ["  ✔ schema in 0.2 s"]
 
 
+def test_the_address_of_dagster_is_told_when_it_answers() -> None:
+    written: list[str] = []
+    PlainScreen(lambda: STARTING, written.append).tell_news(
+        replace(STARTING, steps=(), dagster_url="http://127.0.0.1:3000")
+    )
+    assert written == ["  Dagster's UI: http://127.0.0.1:3000"]
+
+
 def test_alerts_and_episodes_are_told_once_the_script_has_begun() -> None:
     written: list[str] = []
     screen = PlainScreen(lambda: STARTING, written.append)
