@@ -36,7 +36,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ingest_daemon.errors import ConfigError
-from ingest_daemon.venues import VENUES, Credentials, KeyedVenueProtocol
+from ingest_daemon.venues import VENUES, CallLimit, Credentials, KeyedVenueProtocol, PolledVenueProtocol
 
 __all__ = ["Settings", "Tuning", "VenueSettings", "load"]
 
@@ -44,7 +44,7 @@ _DATABASE_URL: Final = "SENTINET_DATABASE_URL"
 _CONFIG_DIR: Final = "SENTINET_CONFIG_DIR"
 _HOME: Final = "SENTINET_HOME"
 _PREFIX: Final = "SENTINET_INGEST_"
-_NOT_A_CHANNEL: Final = "not_a_channel"
+_EXPLAINED: Final = "explained"  # faults whose message is the accepted form
 _LONGEST_SHOWN: Final = 80
 _SMALLEST_SPOOL: Final = 65_536
 # What needs no escaping in a URL or in JSON, so that it looks the same wherever it must be found and hidden.
@@ -86,9 +86,12 @@ class VenueSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: str = Field(description=f"one of {', '.join(VENUES)}")
-    websocket_url: Annotated[str, AfterValidator(_websocket_address)] = Field(
-        description="ws://host:port or wss://host:port, without user and query"
+    websocket_url: Annotated[str, AfterValidator(_websocket_address)] | None = Field(
+        default=None,
+        validate_default=True,
+        description="ws://host:port or wss://host:port, without user and query",
     )
+    """None of a venue that is polled."""
     rest_url: Annotated[str, AfterValidator(_rest_address)] = Field(
         description="http://host:port or https://host:port, without user and query"
     )
@@ -103,12 +106,44 @@ class VenueSettings(BaseModel):
     )
     """A socket that is silent for longer is given up."""
 
+    calls_per_minute: int | None = Field(
+        default=None, ge=1, le=100_000, description="a whole number of calls, at least 1"
+    )
+    calls_per_day: int | None = Field(
+        default=None, ge=1, le=100_000_000, description="a whole number of calls, at least 1"
+    )
+    """What the account's plan allows, of a venue that is polled; else what one allows that costs nothing."""
+
+    @property
+    def call_limits(self) -> tuple[CallLimit, ...]:
+        """What the operator says of the account's plan."""
+        said = ((self.calls_per_minute, 60.0), (self.calls_per_day, 86_400.0))
+        return tuple(CallLimit(calls, period_s) for calls, period_s in said if calls is not None)
+
     @field_validator("protocol")
     @classmethod
     def _is_spoken(cls, protocol: str) -> str:
         if protocol not in VENUES:
             raise ValueError(protocol)
         return protocol
+
+    @field_validator("websocket_url")
+    @classmethod
+    def _is_there_for_a_socket(cls, url: str | None, info: ValidationInfo) -> str | None:
+        protocol = VENUES.get(info.data.get("protocol", ""))
+        if url is None and not isinstance(protocol, PolledVenueProtocol):
+            raise PydanticCustomError("missing", "there is no address to connect to")
+        return url
+
+    @field_validator("received_at", "calls_per_minute", "calls_per_day")
+    @classmethod
+    def _suits_the_transport(cls, value: object, info: ValidationInfo) -> object:
+        is_polled = isinstance(VENUES.get(info.data.get("protocol", "")), PolledVenueProtocol)
+        if is_polled and value == "recorded":
+            raise PydanticCustomError(_EXPLAINED, "clock: a venue that is polled has no recorded times")
+        if not is_polled and isinstance(value, int):
+            raise PydanticCustomError(_EXPLAINED, "none: the protocol is not polled")
+        return value
 
     @field_validator("channels")
     @classmethod
@@ -117,7 +152,7 @@ class VenueSettings(BaseModel):
         if protocol is not None and not set(channels) <= set(protocol.channels):
             accepted = ", ".join(protocol.channels)
             raise PydanticCustomError(
-                _NOT_A_CHANNEL,
+                _EXPLAINED,
                 "channels of {protocol}: {accepted}",
                 {"protocol": protocol.name, "accepted": accepted},
             )
@@ -294,7 +329,7 @@ def _explained(
     if fault["type"] == "extra_forbidden":
         names = ", ".join(prefix + key.upper() if prefix else key for key in known)
         return ConfigError(f"{name}: unknown; expected one of {names}")
-    accepted = fault["msg"] if fault["type"] == _NOT_A_CHANNEL else known[field].description
+    accepted = fault["msg"] if fault["type"] == _EXPLAINED else known[field].description
     if fault["type"] == "missing":
         return ConfigError(f"{name}: missing; expected {accepted}")
     return ConfigError(f"{name}: {_shown(fault['input'])} is not accepted; expected {accepted}")

@@ -124,7 +124,7 @@ FACTS: Final = (
         (
             _INSTRUMENT,
             _TIME,
-            Column("occurred_at", TIMESTAMPTZ),
+            Column("occurred_at", TIMESTAMPTZ, varies=True),
             _RECEIVED_AT,
             Column("mark_price", DOUBLE, varies=True),
             Column("index_price", DOUBLE, varies=True),

@@ -16,15 +16,16 @@ import structlog
 
 from ingest_daemon import known
 from ingest_daemon.batcher import Limits
-from ingest_daemon.config import Settings
+from ingest_daemon.config import Settings, VenueSettings
 from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreRejected, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
 from ingest_daemon.feed import Feed
 from ingest_daemon.health import Health, serve
 from ingest_daemon.known import Known
+from ingest_daemon.poll import PolledFeed
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
-from ingest_daemon.venues import VENUES, Listing
+from ingest_daemon.venues import VENUES, Listing, PolledVenueProtocol
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
@@ -178,21 +179,47 @@ def _feeds(
                 f"venues.yaml: venues.{venue}: enabled, but no active instrument of it is known; "
                 f"add one with `venue: {venue}` to instruments.yaml and run `sentinet migrate`"
             )
-        feeds[venue] = Feed(
+        feeds[venue] = _feed(venue, wanted, symbols[venue], queue, settings, health, resumption)
+    return feeds
+
+
+def _feed(
+    venue: str,
+    wanted: VenueSettings,
+    symbols: Mapping[str, Listing],
+    queue: EventQueue,
+    settings: Settings,
+    health: Health,
+    resumption: Resumption,
+) -> Feed:
+    protocol = VENUES[wanted.protocol]
+    if isinstance(protocol, PolledVenueProtocol):
+        return PolledFeed(
             venue,
-            VENUES[wanted.protocol],
-            symbols[venue],
+            protocol,
+            symbols,
             wanted.channels,
             queue,
-            websocket_url=wanted.websocket_url,
             rest_url=wanted.rest_url,
-            stale_after_s=wanted.stale_after_s,
-            is_recorded=wanted.received_at == "recorded",
-            observe_parse=health.parse_seconds.observe,
+            call_limits=wanted.call_limits or protocol.call_limits,
             on_first_frame=resumption.resume,
             credentials=settings.credentials.get(venue),
         )
-    return feeds
+    assert wanted.websocket_url is not None, "the settings are checked"
+    return Feed(
+        venue,
+        protocol,
+        symbols,
+        wanted.channels,
+        queue,
+        websocket_url=wanted.websocket_url,
+        rest_url=wanted.rest_url,
+        stale_after_s=wanted.stale_after_s,
+        is_recorded=wanted.received_at == "recorded",
+        observe_parse=health.parse_seconds.observe,
+        on_first_frame=resumption.resume,
+        credentials=settings.credentials.get(venue),
+    )
 
 
 async def _serve(health: Health, settings: Settings) -> asyncio.Server:

@@ -92,10 +92,13 @@ class Book(msgspec.Struct, frozen=True, gc=False):
 
 
 class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
-    """What a derivative is valued at. A field the venue did not send is None."""
+    """What a derivative is valued at. A field the venue did not send is None.
+
+    A source of delayed prices, which tells neither trades nor quotes, gives the last price as `mark_price`.
+    """
 
     instrument_id: int
-    occurred_at: int
+    occurred_at: int | None
     received_at: int
     mark_price: float | None = None
     index_price: float | None = None

@@ -1,4 +1,4 @@
-"""The only file with sockets: one venue's stream, for ever.
+"""The file with sockets: one venue's stream, for ever.
 
 What lives here: connecting, subscribing, receive times, the watchdog, back-off, fetching what a session asks
 for. What never does: the meaning of a frame (`venues`), batches, the database.
@@ -42,7 +42,17 @@ from ingest_daemon.venues import (
     VenueProtocol,
 )
 
-__all__ = ["Feed", "FeedStats", "Sink", "backoff_s", "login_backoff_s"]
+__all__ = [
+    "HTTP_TIMEOUT_S",
+    "Feed",
+    "FeedStaleError",
+    "FeedStats",
+    "LoginLostError",
+    "Sink",
+    "backoff_s",
+    "is_local",
+    "login_backoff_s",
+]
 
 RECORDED: Final = Subprotocol("sentinet.recorded.v1")
 """Every frame is a line of a recording: nanoseconds since 1970 UTC, a space, the venue's frame."""
@@ -50,7 +60,7 @@ RECORDED: Final = Subprotocol("sentinet.recorded.v1")
 _LONGEST_FRAME: Final = 16 * 2**20
 _KEPT_OF_A_REJECTED_FRAME: Final = 65_536
 _PARSES_TIMED: Final = 64  # one in so many: timing each would cost as much as a tenth of parsing it
-_HTTP_TIMEOUT_S: Final = 10.0
+HTTP_TIMEOUT_S: Final = 10.0
 _FIRST_BACKOFF_S: Final = 0.5
 _LONGEST_BACKOFF_S: Final = 30.0
 _FIRST_LOGIN_BACKOFF_S: Final = 60.0
@@ -98,11 +108,11 @@ class _Hole:
     detail: str
 
 
-class _FeedStaleError(FeedLost):
+class FeedStaleError(FeedLost):
     """The socket is open, and silent for longer than the venue's setting allows."""
 
 
-class _LoginLostError(FeedLost):
+class LoginLostError(FeedLost):
     """The socket was given up since the venue refuses our account."""
 
 
@@ -169,7 +179,7 @@ class Feed:
                 lost = await self._receive_until_lost()
                 _obey_cancellation()
                 self._note_loss(lost)
-                if isinstance(lost, _LoginLostError):
+                if isinstance(lost, LoginLostError):
                     delay_s = login_backoff_s(refusals, self._rng)
                     refusals += 1
                 else:
@@ -189,7 +199,7 @@ class Feed:
             socket = await self._connect(session)
         except (OSError, TimeoutError, WebSocketException) as error:
             return self._unconnected(error)
-        client = httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=not _is_local(self._rest_url))
+        client = httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=not is_local(self._rest_url))
         lost: FeedLost | None = None
         async with socket, client:
             try:
@@ -220,7 +230,7 @@ class Feed:
             return FeedLost(f"cannot connect: {why}")
         self.stats.refused += 1
         self._log.error("venue refused the login", error=why)
-        return _LoginLostError(f"login refused: {why}")
+        return LoginLostError(f"login refused: {why}")
 
     async def _connect(self, session: Session) -> ClientConnection:
         url = self._websocket_url + session.path()
@@ -231,7 +241,7 @@ class Feed:
             # The watchdog notices a dead link; a ping would also time out while we hold the socket back.
             ping_interval=None,
             close_timeout=1.0,
-            proxy=None if _is_local(url) else True,
+            proxy=None if is_local(url) else True,
             subprotocols=[RECORDED] if self._is_recorded else None,
         )
 
@@ -266,10 +276,7 @@ class Feed:
         stats.frames += 1
         stats.bytes += len(frame)
         if stats.state != "live" and _gives_data(session):
-            if self._last_received_at is None:
-                self._on_first_frame(self._venue, received_at)
-            self._end_hole(received_at)
-            stats.state = "live"
+            self._go_live(received_at)
         if stats.state == "live":
             self._last_received_at = received_at
         begun = 0.0 if stats.frames % _PARSES_TIMED else time.perf_counter()
@@ -281,6 +288,13 @@ class Feed:
             self._observe_parse(time.perf_counter() - begun)
         self._put(events, len(frame))
 
+    def _go_live(self, received_at: int) -> None:
+        """Data comes, for the first time or again."""
+        if self._last_received_at is None:
+            self._on_first_frame(self._venue, received_at)
+        self._end_hole(received_at)
+        self.stats.state = "live"
+
     def _take_answer(self, session: Session, message: bytes) -> None:
         """A server of recordings answers a request in its own time: that is no part of the recording."""
         try:
@@ -291,8 +305,7 @@ class Feed:
 
     def _split(self, message: bytes) -> tuple[bytes, int]:
         """The venue's frame and when it was received, by our clock or the recording's."""
-        if self._credentials is not None:
-            message = self._credentials.redact_bytes(message)
+        message = self._redacted(message)
         if not self._is_recorded:
             return message, _now()
         stamp, _, frame = message.partition(b" ")
@@ -312,7 +325,7 @@ class Feed:
         if isinstance(error, LoginRefused):
             self.stats.refused += 1
             self._log.error("venue refused the login", error=str(error))
-            raise _LoginLostError(f"login refused: {error}") from error
+            raise LoginLostError(f"login refused: {error}") from error
         if isinstance(error, VenueRefused):
             self.stats.refused += 1
             self._log.error("venue refused a request", error=str(error))
@@ -334,7 +347,7 @@ class Feed:
         while True:
             silent_s = 0.0 if self._is_held_back else time.monotonic() - self._heard_at
             if silent_s >= self._stale_after_s:
-                raise _FeedStaleError(f"no frame for {self._stale_after_s:g} s")
+                raise FeedStaleError(f"no frame for {self._stale_after_s:g} s")
             await asyncio.sleep(self._stale_after_s - silent_s)
 
     async def _keep_alive(self, socket: ClientConnection, session: Session) -> None:
@@ -355,7 +368,7 @@ class Feed:
         """Answer a request of the session; what cannot be fetched now, the session asks for again."""
         try:
             response = await client.get(self._rest_url + request.path)
-            body = b"" if response.is_server_error else response.content
+            body = b"" if response.is_server_error else self._redacted(response.content)
             failure = f"HTTP status {response.status_code}"
         except httpx.HTTPError as error:
             body, failure = b"", self._words(error)
@@ -371,13 +384,16 @@ class Feed:
             events = self._excuse(error, request.path, body, received_at) if body else ()
         self._put(events, len(body))
 
+    def _redacted(self, data: bytes) -> bytes:
+        return data if self._credentials is None else self._credentials.redact_bytes(data)
+
     def _words(self, error: Exception) -> str:
         """The error in one line, without a key; some have a name and no words."""
         words = " ".join(str(error).split()) or type(error).__name__
         return words if self._credentials is None else self._credentials.redact(words)
 
     def _note_loss(self, lost: FeedLost) -> None:
-        cause = GapCause.STALE if isinstance(lost, _FeedStaleError) else GapCause.DISCONNECTED
+        cause = GapCause.STALE if isinstance(lost, FeedStaleError) else GapCause.DISCONNECTED
         self.stats.state = "lost"
         self._log.warning("feed lost", cause=cause.value, error=str(lost))
         if self._hole is None and self._last_received_at is not None:
@@ -407,7 +423,7 @@ def _gives_data(session: Session) -> bool:
     return not isinstance(session, KeyedSession) or session.is_logged_in
 
 
-def _is_local(url: str) -> bool:
+def is_local(url: str) -> bool:
     """Whether a URL is this machine's: then no proxy stands between."""
     host = urlsplit(url).hostname or ""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import http
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -22,6 +22,9 @@ class FakeVenue:
         self.received: list[str] = []
         self.refusal: http.HTTPStatus | None = None  # how a socket is refused, while it is set
         self.paths: list[str] = []  # of the sockets asked for
+        self.on_request: Callable[[], None] = lambda: None  # called when a REST request comes
+        self.answers_requests = asyncio.Event()  # while it is not set, REST requests wait
+        self.answers_requests.set()
         self.greeting: list[str] = []  # what a client hears before it has said anything
         self.port = 0
         self._clients: asyncio.Queue[ServerConnection] = asyncio.Queue()
@@ -60,11 +63,13 @@ class FakeVenue:
             async for message in connection:
                 self.received.append(str(message))
 
-    def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _answer_request(self, connection: ServerConnection, request: Request) -> Response | None:
         if "Upgrade" in request.headers:
             self.paths.append(request.path)
             return None if self.refusal is None else connection.respond(self.refusal, f"no: {request.path}")
         self.requests.append(request.path)
+        self.on_request()
+        await self.answers_requests.wait()
         body = self.answers.get(request.path)
         status = http.HTTPStatus.SERVICE_UNAVAILABLE if body is None else http.HTTPStatus.OK
         return connection.respond(status, body or "")

@@ -9,11 +9,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ingest_daemon.venues.alpaca import ALPACA_CRYPTO, ALPACA_IEX
+from ingest_daemon.venues.alpha_vantage import ALPHA_VANTAGE
 from ingest_daemon.venues.base import (
+    CallLimit,
     Capabilities,
     KeyedSession,
     KeyedVenueProtocol,
     Listing,
+    PolledVenueProtocol,
     Request,
     Session,
     VenueProtocol,
@@ -23,17 +26,20 @@ from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
 from ingest_daemon.venues.coinbase import COINBASE
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.finage import FINAGE
+from ingest_daemon.venues.fmp import FMP
 from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
 from ingest_daemon.venues.polygon import POLYGON_CRYPTO, POLYGON_STOCKS
 
 __all__ = [
     "VENUES",
+    "CallLimit",
     "Capabilities",
     "Credentials",
     "KeyedSession",
     "KeyedVenueProtocol",
     "Listing",
+    "PolledVenueProtocol",
     "Request",
     "Session",
     "VenueProtocol",
@@ -53,6 +59,8 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     POLYGON_STOCKS,
     POLYGON_CRYPTO,
     FINAGE,
+    ALPHA_VANTAGE,
+    FMP,
 )
 
 VENUES: Mapping[str, VenueProtocol] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

@@ -55,6 +55,7 @@ class Request(msgspec.Struct, frozen=True):
 
     key: str
     path: str  # with query, e.g. "/api/v3/depth?symbol=BTCUSDT&limit=1000"
+    key_parameter: str = ""  # of the query, in which the feed puts the account's key; so a path may be shown
 
 
 class Session(Protocol):
@@ -168,3 +169,23 @@ class KeyedVenueProtocol(VenueProtocol, Protocol):
         credentials: Credentials | None = None,
     ) -> KeyedSession:
         """A fresh session. Without credentials nobody logs in: for recordings and servers of recordings."""
+
+
+class CallLimit(msgspec.Struct, frozen=True):
+    """At most so many calls in any period of so many seconds."""
+
+    calls: int
+    period_s: float
+
+
+@runtime_checkable
+class PolledVenueProtocol(KeyedVenueProtocol, Protocol):
+    """The dialect of a venue without a socket: it is asked, symbol by symbol.
+
+    Each call of a session's `pending_requests` gives the one request whose turn it is. An answer is a frame:
+    `answer` and `parse` understand the same bytes, so that a recording of answers can be replayed.
+    """
+
+    @property
+    def call_limits(self) -> Sequence[CallLimit]:
+        """What the venue allows an account that pays nothing."""

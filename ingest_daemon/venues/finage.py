@@ -71,7 +71,8 @@ class FinageMarket(msgspec.Struct, frozen=True):
         except DECODE_ERRORS:
             return False
         has_size = other.q is not None or other.v is not None
-        return bool(other.s) and other.p is not None and other.t is not None and has_size and other.e is None
+        is_trade = bool(other.s) and other.p is not None and other.t is not None and has_size
+        return is_trade and other.e is msgspec.UNSET
 
 
 class FinageSession(StreamSession):
@@ -150,7 +151,7 @@ class _Other(msgspec.Struct, gc=False):
     q: float | str | None = None
     v: float | str | None = None
     t: int | None = None
-    e: msgspec.Raw | None = None
+    e: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     status_code: int | None = None
     message: str = "no reason given"
 

@@ -8,6 +8,7 @@ import pytest
 
 from ingest_daemon.config import load
 from ingest_daemon.errors import ConfigError
+from ingest_daemon.venues import CallLimit
 
 URL = "postgresql://ana:s3cret@db.example:5432/sentinet"
 ENVIRONMENT = {"SENTINET_DATABASE_URL": URL}
@@ -258,3 +259,49 @@ def test_where_nobody_logs_in_no_account_is_wanted(tmp_path: Path, setting: str)
     second = VENUE.partition("venues:\n")[2] if "enabled" in setting else ""
     directory = write(tmp_path, KEYED + f"    {setting}\n" + second)
     assert load(directory, ENVIRONMENT).credentials == {}
+
+
+POLLED = """
+venues:
+  prices:
+    protocol: alpha_vantage
+    rest_url: https://data.example
+    channels: [GLOBAL_QUOTE]
+"""
+KEY = {"SENTINET_VENUE_PRICES_KEY": "AVTESTKEY0001"}
+
+
+def test_a_polled_venue_has_no_socket_and_perhaps_a_plan(tmp_path: Path) -> None:
+    venue = load(write(tmp_path, POLLED), ENVIRONMENT | KEY).venues["prices"]
+    assert (venue.websocket_url, venue.call_limits) == (None, ())
+
+    plan = "    calls_per_minute: 75\n    calls_per_day: 10000\n"
+    venue = load(write(tmp_path, POLLED + plan), ENVIRONMENT | KEY).venues["prices"]
+    assert venue.call_limits == (CallLimit(75, 60.0), CallLimit(10_000, 86_400.0))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            POLLED + "    received_at: recorded\n",
+            "prices.received_at: 'recorded' is not accepted; expected clock:",
+        ),
+        (
+            POLLED + "    calls_per_day: 0\n",
+            "prices.calls_per_day: 0 is not accepted; expected a whole number",
+        ),
+        (
+            VENUE + "    calls_per_day: 5\n",
+            "here.calls_per_day: 5 is not accepted; expected none: the protocol",
+        ),
+        (
+            VENUE.replace("websocket_url: ws://127.0.0.1:8000/", ""),
+            "here.websocket_url: missing; expected ws://",
+        ),
+    ],
+)
+def test_settings_suit_the_transport(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(write(tmp_path, text), ENVIRONMENT | KEY)
+    assert str(caught.value).startswith(f"{tmp_path / 'venues.yaml'}: venues.{message}")

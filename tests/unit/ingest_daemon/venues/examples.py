@@ -301,6 +301,24 @@ _POLYGON_ANSWERS = {
     "refusal_words": ("somewhere", "auth_failed", "authentication failed"),
 }
 
+_ALPHA_VANTAGE: dict[str, Example] = {
+    "GLOBAL_QUOTE": (
+        b'{"Global Quote":{"01. symbol":"IBM","02. open":"182.4300","03. high":"182.8000",'
+        b'"04. low":"180.5700","05. price":"181.5800","06. volume":"3037990",'
+        b'"07. latest trading day":"2024-04-19","08. previous close":"181.4700","09. change":"0.1100",'
+        b'"10. change percent":"0.0606%"}}',
+        (ReferencePrice,),
+    )
+}
+_FMP: dict[str, Example] = {
+    "quote": (
+        b'[{"symbol":"AAPL","name":"Apple Inc.","price":268.47,"changePercentage":-0.48189,"change":-1.3,'
+        b'"volume":45140079,"dayLow":266.82,"dayHigh":272.29,"marketCap":3967020108000,'
+        b'"exchange":"NASDAQ","open":269.795,"previousClose":269.77,"timestamp":1762549202}]',
+        (ReferencePrice,),
+    )
+}
+
 _BINANCE_ANSWERS = {
     "acknowledgements": (b'{"result":null,"id":1}',),
     "refusal": b'{"code":2,"msg":"Invalid request: bad stream","id":1}',
@@ -399,5 +417,21 @@ EXAMPLES = {
         refusal=b'{"status_code":401,"message":"invalid socket key"}',
         refusal_words=("somewhere", "invalid socket key", "401"),
         foreign={b"BTCUSD": b"DOGEUSD"},
+    ),
+    "alpha_vantage": VenueExamples(
+        {"IBM": Listing(1), "AAPL": Listing(2)},
+        _ALPHA_VANTAGE,
+        acknowledgements=(),
+        refusal=b'{"Error Message":"Invalid API call. Please retry or visit the documentation"}',
+        refusal_words=("somewhere", "Invalid API call"),
+        foreign={b"IBM": b"DOGE"},
+    ),
+    "fmp": VenueExamples(
+        {"AAPL": Listing(1), "IBM": Listing(2)},
+        _FMP,
+        acknowledgements=(),
+        refusal=b'{"Error Message":"Invalid API KEY. Feel free to create a Free API Key"}',
+        refusal_words=("somewhere", "Invalid API KEY"),
+        foreign={b"AAPL": b"DOGE"},
     ),
 }

@@ -11,12 +11,24 @@ from hypothesis import strategies as st
 
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
-from ingest_daemon.venues import VENUES, Session, VenueProtocol
+from ingest_daemon.venues import (
+    VENUES,
+    Credentials,
+    KeyedVenueProtocol,
+    PolledVenueProtocol,
+    Session,
+    VenueProtocol,
+)
 from tests.unit.ingest_daemon.venues.examples import EXAMPLES
 
 SEEN_AT = 1_700_000_000_500_000
 
 ALL_EXAMPLES = [(name, channel) for name, venue in EXAMPLES.items() for channel in venue.frames]
+KEYED = {name for name, venue in VENUES.items() if isinstance(venue, KeyedVenueProtocol)}
+POLLED = {name for name, venue in VENUES.items() if isinstance(venue, PolledVenueProtocol)}
+SOCKETS_WITH_KEYS = sorted(KEYED - POLLED)
+ACCOUNT = Credentials("contractTESTkey", "contractTESTsecret")
+
 venues = pytest.mark.parametrize("name", sorted(VENUES))
 examples = pytest.mark.parametrize(("name", "channel"), ALL_EXAMPLES)
 
@@ -82,13 +94,47 @@ def test_the_stream_of_an_example_names_its_symbol_if_it_is_one_symbols(name: st
 @venues
 def test_subscriptions_are_texts_and_acknowledgements_are_silent(name: str) -> None:
     session = open_session(VENUES[name])
-    assert [json.loads(text) for text in session.subscribe()]
+    assert bool([json.loads(text) for text in session.subscribe()]) == (name not in POLLED)
     for answer in EXAMPLES[name].acknowledgements:
         assert session.parse(answer, SEEN_AT) == ()
         assert session.stream_of(answer) == ""
         assert not VENUES[name].recognises(answer)
     assert session.pending_messages() == ()
-    assert session.pending_requests() == ()
+    assert bool(session.pending_requests()) == (name in POLLED)
+
+
+@pytest.mark.parametrize("name", SOCKETS_WITH_KEYS)
+def test_with_an_account_the_subscriptions_wait_for_the_login(name: str) -> None:
+    venue, known = VENUES[name], EXAMPLES[name]
+    assert isinstance(venue, KeyedVenueProtocol)
+    session = venue.open_session("somewhere", known.symbols, venue.channels, ACCOUNT)
+    sent = [*session.subscribe(), session.path()]
+    assert any(ACCOUNT.key in text for text in sent)
+    assert any(ACCOUNT.secret in text for text in sent) == ("secret" in venue.needs)
+    assert not session.is_logged_in
+    assert session.pending_messages() == ()
+    for answer in known.acknowledgements:
+        assert session.parse(answer, SEEN_AT) == ()
+    assert session.is_logged_in
+    assert list(session.pending_messages()) == list(open_session(venue).subscribe())
+    assert ACCOUNT.key not in f"{session!r} {vars(venue) if hasattr(venue, '__dict__') else venue}"
+
+
+@pytest.mark.parametrize("name", sorted(POLLED))
+def test_each_symbol_has_its_turn_and_no_request_has_a_key(name: str) -> None:
+    venue, known = VENUES[name], EXAMPLES[name]
+    assert isinstance(venue, PolledVenueProtocol)
+    session = venue.open_session("somewhere", known.symbols, venue.channels, ACCOUNT)
+    requests = [request for _ in range(4) for request in session.pending_requests()]
+    assert [request.key for request in requests] == [*known.symbols, *known.symbols]
+    assert ACCOUNT.key not in str(requests)
+    assert all(request.key in request.path and request.key_parameter for request in requests)
+    assert venue.call_limits
+    frame, _ = next(iter(known.frames.values()))
+    assert len(session.answer(requests[0], frame, SEEN_AT)) == 1
+    assert session.answer(requests[0], frame, SEEN_AT) == ()  # told already
+    with pytest.raises(ParseError):
+        session.answer(requests[0], b"", SEEN_AT)
 
 
 @venues
