@@ -192,7 +192,12 @@ REFERENCE_PRICES: Final = Relation(
     (
         _INSTRUMENT_ID,
         _TIME,
-        Column("occurred_at", TIME, "when the venue says it was so"),
+        Column(
+            "occurred_at",
+            TIME,
+            "when the venue says it was so; null where it names the day only",
+            nullable=True,
+        ),
         _RECEIVED_AT,
         _measure("mark_price", "what positions are valued at"),
         _measure("index_price", "the underlying's price over several venues"),
