@@ -16,13 +16,15 @@ from typing import Literal
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.events import Event
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import Pauses
 
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
@@ -116,9 +118,12 @@ class BinanceSession:
         self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
+        # Each trade is in both channels: one of them is metered.
+        self._metered = next((name for name in ("trade", "aggTrade") if name in channels), None)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing) if self._metered and "depth" in channels else None
             for name in channels:
-                self._add_readers(market, name, symbol, listing)
+                self._add_readers(market, name, symbol, listing, meter)
 
     def path(self) -> str:
         """The combined stream; what it carries is subscribed to afterwards."""
@@ -177,21 +182,25 @@ class BinanceSession:
                 raise VenueRefused(f"{self._venue} refused {request.path}: {refusal}") from error
             raise ParseError(f"answer to {request.path}: {explanation(body, error)}") from error
 
-    def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps of books that are out of sync."""
-        gaps = [book.builder.open_gap(now) for book in self._books.values()]
-        return [gap for gap in gaps if gap is not None]
+    def close(self, now: int) -> Sequence[Event]:
+        """The gaps of books that are out of sync, and the flow that is open."""
+        return [event for book in self._books.values() for event in book.builder.close(now)]
 
-    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> None:
+    def _add_readers(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> None:
         channel = market.channel_table[name]
         if channel.reader is None:
-            read = self._depth_reader(market, name, symbol, listing)
+            read = self._depth_reader(market, name, symbol, listing, meter)
         else:
-            read = in_base_units(listing, channel.reader(symbol, listing.instrument_id))
+            read = channel.reader(symbol, listing.instrument_id)
+            read = in_base_units(listing, metered(read, meter if name == self._metered else None))
         for suffix in (channel.live, *channel.recorded):
             self._readers[(symbol.lower() + suffix).encode()] = read
 
-    def _depth_reader(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> Reader:
+    def _depth_reader(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Reader:
         builder = BookBuilder(
             self._venue,
             name,
@@ -199,6 +208,7 @@ class BinanceSession:
             market.sequence_rule,
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="bookTicker" not in self._channels,
+            meter=meter,
         )
         request = Request(symbol, f"{market.depth_path}?symbol={symbol}&limit={_SNAPSHOT_LEVELS}")
         book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff, to_base_units(listing))
