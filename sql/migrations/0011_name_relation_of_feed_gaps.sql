@@ -17,7 +17,8 @@ update market.feed_gaps set
 where cause in ('shed', 'sequence_break', 'checksum_mismatch', 'crossed_book', 'book_outrun');
 
 -- Gaps of trades that are not repaired: what the daemon looks for.
-create index feed_gaps_to_repair on market.feed_gaps (venue, ended_at) where relation = 'trades' and repaired_at is null;
+create index feed_gaps_to_repair on market.feed_gaps (venue, ended_at)
+where relation = 'trades' and repaired_at is null;
 
 alter table surveillance.windows add column trade_completeness double precision
 check (trade_completeness between 0 and 1);
