@@ -182,6 +182,7 @@ class BookBuilder:
                 ended_at=received_at,
                 cause=fault.cause,
                 detail=fault.detail,
+                relation="books" if self._with_books else "quotes",
             )
         self._levels = self._snapshot = self._said_quote = None
         self._wants_wider = False
@@ -193,12 +194,20 @@ class BookBuilder:
             return None
         return msgspec.structs.replace(self._gap, ended_at=max(now, self._gap.started_at))
 
+    def open_gaps(self, now: int) -> list[FeedGap]:
+        """As `open_gap`, of each relation that this book is the source of."""
+        gap = self.open_gap(now)
+        if gap is None:
+            return []
+        if self._with_quotes and self._with_books:
+            return [gap, msgspec.structs.replace(gap, relation="quotes")]
+        return [gap]
+
     def close(self, now: int) -> list[Event]:
         """The end of the session: the hole that the book is in, and what its flow has counted so far."""
         if self._meter is not None:
             self._meter.cut(now)
-        gap = self.open_gap(now)
-        return self._flows() if gap is None else [gap, *self._flows()]
+        return [*self.open_gaps(now), *self._flows()]
 
     def _follow(self, levels: Levels, diff: Diff, received_at: int | None = None) -> Fault | None:
         """Apply the next diff, or say why that gives no book to trust. With a time, its flow is counted."""
@@ -260,11 +269,8 @@ class BookBuilder:
         levels = self._levels
         if levels is None:
             return self._flows()
-        events: list[Event] = []
-        gap = self.open_gap(received_at)
-        if gap is not None:
-            events.append(gap)
-            self._gap = None
+        events: list[Event] = [*self.open_gaps(received_at)]
+        self._gap = None
         if self._with_quotes:
             events.extend(self._quote(levels, received_at))
         span = received_at // self._interval_us

@@ -14,7 +14,7 @@ Conventions, for every event
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Book",
     "BookFlow",
     "Event",
+    "FactRelation",
     "FeedGap",
     "GapCause",
     "Quote",
@@ -127,11 +128,8 @@ class BookFlow(msgspec.Struct, frozen=True, gc=False):
     fleeting: float  # of what is cancelled, orders withdrawn at once and whole within 10 s of their placing
     withdrawn: float  # the largest of them
     withdrawn_life_us: int | None  # microseconds that it stood; None where there is none
-    layers: (
-        int  # of such orders at 3 levels or more, placed together and withdrawn together: the levels of the
-    )
-    # largest group whose nearest level is at this distance, and that is within 10 bps; 0: none
-    layered: float  # the size of these orders
+    layers: int  # levels of the largest group of them, see `book_flow.py`, nearest level here; 0: none
+    layered: float  # the size of that group
 
 
 class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
@@ -149,11 +147,15 @@ class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
     next_funding_at: int | None = None
 
 
+FactRelation = Literal["trades", "quotes", "books", "book_flows", "reference_prices"]
+"""What can be missing: a table of schema market."""
+
+
 class FeedGap(msgspec.Struct, frozen=True, gc=False):
     """A span in which data is known to be missing: [started_at, ended_at).
 
-    `instrument_id` None: the whole venue. `channel` None: every channel. `lost_events` None: nobody can know
-    how many.
+    `instrument_id` None: the whole venue. `channel` None: not one channel of it. `relation` is the table of
+    schema market that lacks the data, None: any may. `lost_events` None: nobody can know how many.
     """
 
     venue: str
@@ -164,6 +166,7 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
     cause: GapCause
     detail: str = ""
     lost_events: int | None = None
+    relation: FactRelation | None = None
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):

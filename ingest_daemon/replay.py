@@ -23,7 +23,7 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
 from ingest_daemon.venues import VENUES, Listing, Session, VenueProtocol
 
 __all__ = ["ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
@@ -32,6 +32,7 @@ _RELATIONS: Final[Mapping[type[Event], str]] = {
     Trade: "trades",
     Quote: "quotes",
     Book: "books",
+    BookFlow: "book_flows",
     ReferencePrice: "reference_prices",
 }
 _FRAMES_TO_RECOGNISE: Final = 1_000
