@@ -25,6 +25,14 @@ select instrument_id, update_id, time, occurred_at, received_at, bid_prices, bid
 from market.books
 where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 
+-- name: book_flows
+-- The book flows of [start, end), in no order.
+select
+    instrument_id, side, distance_bps, is_partial, time, received_at, added, removed, cancelled, traded, adds, cancels,
+    levels, largest_added, fleeting, withdrawn, withdrawn_life_us, layers, layered
+from market.book_flows
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
 select
@@ -46,7 +54,11 @@ select
     instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
     quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
     imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
-    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness
+    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness, flow_seconds,
+    partial_flow_seconds, flow_changes, bid_added_near, ask_added_near, bid_cancelled_near, ask_cancelled_near,
+    bid_traded_near, ask_traded_near, bid_cancel_share, ask_cancel_share, bid_fleeting_near, ask_fleeting_near,
+    bid_withdrawn_max, ask_withdrawn_max, bid_withdrawn_life_s, ask_withdrawn_life_s, bid_layered_max, ask_layered_max,
+    bid_layers, ask_layers
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;

@@ -29,6 +29,7 @@ begin
             ('market.trades', 'time', current_setting('sentinet.fact_chunk')),
             ('market.quotes', 'time', current_setting('sentinet.fact_chunk')),
             ('market.books', 'time', current_setting('sentinet.fact_chunk')),
+            ('market.book_flows', 'time', current_setting('sentinet.fact_chunk')),
             ('market.reference_prices', 'time', current_setting('sentinet.fact_chunk')),
             ('surveillance.windows', 'window_start', current_setting('sentinet.judgement_chunk')),
             ('surveillance.features', 'window_start', current_setting('sentinet.judgement_chunk')),

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
 from ingest_daemon.events import Event
@@ -25,6 +26,7 @@ from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import Reader
 from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
 from ingest_daemon.venues.logins import Login
+from ingest_daemon.venues.metering import meter_of, metered
 
 __all__ = ["ALPACA_CRYPTO", "ALPACA_IEX", "AlpacaMarket", "AlpacaSession"]
 
@@ -92,17 +94,20 @@ class AlpacaSession(ItemListSession):
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"trades", _BOOKS} <= set(channels))
             for channel in channels:
-                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
                     readers[kind, symbol] = in_base_units(listing, read)
 
     def path(self) -> str:
         """The stream's version and feed."""
         return self._path
 
-    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[str, Reader]:
+    def _read_kinds(
+        self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Mapping[str, Reader]:
         if channel == "trades":
-            read = frames.trade_reader(symbol, listing.instrument_id)
+            read = metered(frames.trade_reader(symbol, listing.instrument_id), meter)
             return {"t": read, "c": _say_nothing, "x": _say_nothing}
         if channel == "quotes":
             return {"q": frames.quote_reader(symbol, listing.instrument_id)}
@@ -113,6 +118,7 @@ class AlpacaSession(ItemListSession):
             UnnumberedIds(),
             # Without quotes the book is the only one to know the best prices.
             with_quotes=self._with_quotes,
+            meter=meter,
         )
         again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
         return {"o": self.books.add(builder, frames.update_reader(symbol), again)}

@@ -121,7 +121,7 @@ class BinanceSession:
         # Each trade is in both channels: one of them is metered.
         self._metered = next((name for name in ("trade", "aggTrade") if name in channels), None)
         for symbol, listing in symbols.items():
-            meter = meter_of(listing) if self._metered and "depth" in channels else None
+            meter = meter_of(listing, is_wanted=self._metered is not None and "depth" in channels)
             for name in channels:
                 self._add_readers(market, name, symbol, listing, meter)
 

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event
@@ -25,12 +26,14 @@ from ingest_daemon.venues import bybit_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import StreamSession
 
 __all__ = ["BYBIT_INVERSE", "BYBIT_LINEAR", "BybitMarket", "BybitSession"]
 
 _BEST = "orderbook.1"
-_CHANNELS = ("publicTrade", "tickers", _BEST, *(f"orderbook.{depth}" for depth in (50, 200, 500, 1000)))
+_DEPTHS = tuple(f"orderbook.{depth}" for depth in (50, 200, 500, 1000))
+_CHANNELS = ("publicTrade", "tickers", _BEST, *_DEPTHS)
 _TOPIC = b'{"topic":"'
 # BTCUSD, BTCUSDU23; but not BTCUSDT, BTCPERP, BTC-29DEC23.
 _INVERSE = re.compile(r"USD([FGHJKMNQUVXZ]\d\d)?\Z")
@@ -89,10 +92,14 @@ class BybitSession(StreamSession):
         self._symbols = symbols
         self._channels = channels
         self._readers: dict[bytes, Reader] = {}
+        # Of several depths of one book, the deepest has the flow of the others too.
+        self._deepest = max(set(channels) & set(_DEPTHS), key=_DEPTHS.index, default=None)
+        is_metered = self._deepest is not None and "publicTrade" in channels
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted=is_metered)
             for channel in channels:
                 key = _TOPIC + f'{channel}.{symbol}"'.encode()
-                self._readers[key] = in_base_units(listing, self._reader(channel, symbol, listing))
+                self._readers[key] = in_base_units(listing, self._reader(channel, symbol, listing, meter))
 
     def path(self) -> str:
         """The market's public topics."""
@@ -125,9 +132,9 @@ class BybitSession(StreamSession):
         end = frame.find(b'"', len(_TOPIC)) + 1
         return self.read_with(self._readers.get(frame[:end], self._read_other), frame, received_at)
 
-    def _reader(self, channel: str, symbol: str, listing: Listing) -> Reader:
+    def _reader(self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None) -> Reader:
         if channel == "publicTrade":
-            return frames.trade_reader(symbol, listing.instrument_id)
+            return metered(frames.trade_reader(symbol, listing.instrument_id), meter)
         if channel == "tickers":
             return frames.ticker_reader(symbol, listing.instrument_id)
         builder = BookBuilder(
@@ -138,6 +145,8 @@ class BybitSession(StreamSession):
             # Without the best level's own topic the book is the only one to know the best prices.
             with_quotes=channel == _BEST or _BEST not in self._channels,
             with_books=channel != _BEST,
+            told_levels=int(channel.rpartition(".")[2]),
+            meter=meter if channel == self._deepest else None,
         )
         topic = [f"{channel}.{symbol}"]
         again = (_text("unsubscribe", symbol, topic), _text("subscribe", symbol, topic))

@@ -18,8 +18,10 @@ from ingest_daemon.venues.fields import Reader
 __all__ = ["meter_of", "metered"]
 
 
-def meter_of(listing: Listing) -> FlowMeter:
-    """What counts the flow of an instrument, in base units."""
+def meter_of(listing: Listing, *, is_wanted: bool) -> FlowMeter | None:
+    """What counts the flow of an instrument, in base units; None if its session does not read both."""
+    if not is_wanted:
+        return None
     is_inverse = listing.contract_currency == "quote"
     return FlowMeter(listing.instrument_id, listing.contract_size, is_inverse=is_inverse)
 

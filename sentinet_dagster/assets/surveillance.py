@@ -54,7 +54,9 @@ __all__ = ["SURVEILLANCE_ASSETS"]
 
 _CODE_HASH: Final = surveillance_code_hash()
 _READ_AT_ONCE: Final = timedelta(minutes=10)  # bounds the memory of a whole hour: millions of facts
-_Facts = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+_Facts = tuple[
+    pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame
+]
 
 # Up to a day of hours in one run, judged one after the other: a run's start is paid once.
 _BACKFILL: Final = BackfillPolicy.multi_run(max_partitions_per_run=24)
@@ -257,6 +259,7 @@ def _facts(timescale: Timescale, start: datetime, end: datetime) -> _Facts:
         read(schema.TRADES, "trades"),
         read(schema.QUOTES, "quotes"),
         read(schema.BOOKS, "books"),
+        read(schema.BOOK_FLOWS, "book_flows"),
         read(schema.FEED_GAPS, "feed_gaps"),
         read(schema.REJECTED_FRAMES, "rejected_frames"),
         timescale.read(schema.INSTRUMENTS, "instruments"),

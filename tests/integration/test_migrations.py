@@ -186,7 +186,10 @@ def test_timescaledb_gets_hypertables_that_follow_the_settings(
     assert migrate(empty_database_url).timescale is not None
     hour, day = timedelta(hours=1), timedelta(days=1)
     expected: Callable[[timedelta, timedelta], list[tuple[object, ...]]] = lambda facts, judgement: [  # noqa: E731
-        *((f"market.{name}", "time", facts) for name in ("books", "quotes", "reference_prices", "trades")),
+        *(
+            (f"market.{name}", "time", facts)
+            for name in ("book_flows", "books", "quotes", "reference_prices", "trades")
+        ),
         *(
             (f"surveillance.{name}", "window_start", judgement)
             for name in ("correlations", "features", "scores", "windows")

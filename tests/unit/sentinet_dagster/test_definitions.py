@@ -8,7 +8,7 @@ import sys
 
 from sentinet_dagster.definitions import defs
 
-MARKET = ["books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
+MARKET = ["book_flows", "books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
 
 GRAPH = {
     **{f"market/{name}": [] for name in MARKET},
