@@ -4,8 +4,8 @@ What lives here: pure functions of one frame. What never does: subscriptions (`b
 contracts (`contracts.py`), sockets, clocks.
 
 Evidence: published examples of 2023-04 of linear and inverse contracts (publicTrade, orderbook, tickers).
-`cts`, the depths 200, 500 and 1000, spot and refusals are as the venue documents them: of spot no frame was at
-hand. The only capture is of an older protocol (2021), of which nothing is spoken.
+`cts`, the depths 200, 500 and 1000, refusals and spot, of which no frame was at hand, are as the venue
+documents them. The only capture is of an older protocol (2021), of which nothing is spoken.
 
     topic        type      event           fields
     publicTrade  snapshot  Trade           i id, p price, v size, T time, S: the taker's side; BT: a block
