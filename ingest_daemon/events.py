@@ -126,8 +126,8 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
     """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason.
 
-    Or the count of those that were not kept (`refusals.py`): `frame` is empty then, `frames` says how many, of
-    one 5 s window, received from `received_at` to `last_received_at`.
+    Or the count of those that were not kept (`refusals.py`): `frame` is empty then, `frames` says how many,
+    of one 5 s window, received from `received_at` to `last_received_at`.
     """
 
     venue: str

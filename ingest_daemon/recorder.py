@@ -1,17 +1,20 @@
 """What the sockets receive, onto the disk: frames as they came, so that any day can be replayed to the byte.
 
-What lives here: the buffer between the feeds and a thread of its own, rotation, packing, and what is done when
-the disk does not take it. What never does: the form of a line (`recording.py`), sockets, the meaning of a frame.
+What lives here: the buffer between the feeds and a thread of its own, rotation, packing, and what is done
+when the disk does not take it. What never does: the form of a line (`recording.py`), sockets, the meaning of
+a frame.
 
     <directory>/<venue>/<file>    one stream a connection; a new file each UTC hour, and when one is large
 
-A feed only appends to a buffer that is bounded by bytes: it never waits for the disk. What the buffer cannot hold
-and the disk does not take is lost to the recording, not to the database: counted, told once and when it is over,
-seen in /healthz and /metrics, and a line `missed` in the recording itself. Each second what there is reaches the
-system, as a whole block: a killed daemon loses that much at most. A file gets its name when it is complete and
-on the disk; one that a crash left behind keeps `.part`, is never touched again, and can be replayed.
+A feed only appends to a buffer that is bounded by bytes: it never waits for the disk. What the buffer cannot
+hold and the disk does not take is lost to the recording, not to the database: counted, told once and when it
+is over, seen in /healthz and /metrics, and a line `missed` in the recording itself. Each second what there is
+reaches the system, as a whole block: a killed daemon loses that much at most. A file gets its name when it is
+complete and on the disk; one that a crash left behind keeps `.part`, is never touched again, and can be
+replayed.
 
-Feeds record what is received, after it was redacted, once the venue has said yes to a login: no login, no key.
+Feeds record what is received, after it was redacted, once the venue has said yes to a login: no login, no
+key.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
 
@@ -240,7 +244,9 @@ class Recorder:
             item = self._items.popleft()
             chosen.setdefault(item.connection, []).append(item)
         for connection, items in chosen.items():
-            self._write(connection, [Entry(at, content) for _, at, content, _ in items if content is not None])
+            self._write(
+                connection, [Entry(at, content) for _, at, content, _ in items if content is not None]
+            )
             if items[-1].content is None:
                 self._finish(connection)
             self._taken += sum([item.size for item in items])
@@ -253,7 +259,7 @@ class Recorder:
         if self.trouble is not None and time.monotonic() < self._retry_at:
             writer.lose(entries)
         else:
-            self._attempt(writer, lambda: writer.write(entries))
+            self._attempt(writer, partial(writer.write, entries))
         self._count(writer)
 
     def _notice_overflow(self) -> None:
@@ -265,7 +271,7 @@ class Recorder:
 
     def _flush(self) -> None:
         for writer in self._writers.values():
-            self._attempt(writer, writer.complete if writer.is_old else lambda w=writer: self._flush_one(w))
+            self._attempt(writer, writer.complete if writer.is_old else partial(self._flush_one, writer))
             self._count(writer)
 
     def _flush_one(self, writer: RecordingWriter) -> None:

@@ -6,9 +6,10 @@ What lives here: lines to bytes and back. What never does: files, threads, clock
     <ns since 1970 UTC> {"sentinet":"<kind>", …}         what the daemon adds
 
 What is added makes a replay do what the daemon did: a `connection` opens each file and says whose messages
-these are; an `answer` is what the venue's REST interface gave the session (the snapshot of a book); a `gap` is a
-hole that the feed noticed; `missed` are messages that were received and could not be recorded; `closed` is the
-end of the socket. A message that no line can hold, such as one with a newline, is wrapped in a `frame`.
+these are; an `answer` is what the venue's REST interface gave the session (the snapshot of a book); a `gap`
+is a hole that the feed noticed; `missed` are messages that were received and could not be recorded; `closed`
+is the end of the socket. A message that no line can hold, such as one with a newline, is wrapped in a
+`frame`.
 
     <venue>/<when the socket was opened>-<part>.zst      parts of one connection, from 0000 on; complete
     <venue>/<when the socket was opened>-<part>.zst.part the same while it is written, or cut off by a crash
@@ -87,7 +88,7 @@ class Missed(msgspec.Struct, frozen=True, tag_field="sentinet", tag="missed"):
 
 
 class Closed(msgspec.Struct, frozen=True, tag_field="sentinet", tag="closed"):
-    """The socket ended; `at` is how far it had been received, microseconds since 1970 UTC; None: not at all."""
+    """The socket ended. `at`: how far it had been received, microseconds since 1970 UTC; None: not at all."""
 
     at: int | None
 

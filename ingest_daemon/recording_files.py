@@ -1,4 +1,4 @@
-"""Recordings on the disk: opening, unpacking, which files belong together. Reading only; `recorder.py` writes.
+"""Recordings on the disk: opening, unpacking, which files belong together. `recorder.py` writes them.
 
 What lives here: lines out of plain, gzip and zstd files, and the parts of one connection as one recording.
 What never does: what a frame means, the database.
@@ -166,8 +166,8 @@ def _kind_of(path: Path) -> str:
 def find_recordings(paths: Iterable[Path]) -> list[Recording]:
     """The recordings of files and folders, in the order of their first mention.
 
-    The parts of one connection are one recording. A part needs what its books were before: parts before it that
-    are not asked for are looked up beside it, and read without being wanted.
+    The parts of one connection are one recording. A part needs what its books were before: parts before it
+    that are not asked for are looked up beside it, and read without being wanted.
 
     Raises:
         RecordingError: a folder has no recording in it, or a file cannot be read.

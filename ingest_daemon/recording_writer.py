@@ -1,10 +1,11 @@
-"""One connection's recording onto the disk. What lives here: packing, names, rotation, and what was not written.
+"""One connection's recording onto the disk.
 
-What never does: threads, buffers, deciding when to try again (`recorder.py`).
+What lives here: packing, names, rotation, and the account of what was not written. What never does: threads,
+buffers, deciding when to try again (`recorder.py`).
 
 A file grows under its name with `.part`. It is complete when its last block is on the disk; then it gets its
-name, and never changes. After an error it is left as it is, and the next file of the connection begins by saying
-how many lines are missing before it.
+name, and never changes. After an error it is left as it is, and the next file of the connection begins by
+saying how many lines are missing before it.
 """
 
 from __future__ import annotations
@@ -160,9 +161,7 @@ def joined(one: Missed | None, other: Missed) -> Missed:
     """Both together."""
     if one is None:
         return other
-    return Missed(
-        one.lines + other.lines, min(one.first_at, other.first_at), max(one.last_at, other.last_at)
-    )
+    return Missed(one.lines + other.lines, min(one.first_at, other.first_at), max(one.last_at, other.last_at))
 
 
 def _span(entries: Sequence[Entry]) -> Missed:

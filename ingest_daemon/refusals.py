@@ -1,10 +1,10 @@
 """Which refused frames are kept, and the account of those that are not. Pure: times are arguments.
 
-What lives here: the sampling of one venue's refused frames. What never does: deciding that a frame is refused,
-clocks, the database.
+What lives here: the sampling of one venue's refused frames. What never does: deciding that a frame is
+refused, clocks, the database.
 
-A venue that changes its format refuses itself a thousand times a second; each frame on the disk would fill it.
-So frames are told apart by kind, which is the error without the values in it, and of each kind
+A venue that changes its format refuses itself a thousand times a second; each frame on the disk would fill
+it. So frames are told apart by kind, which is the error without the values in it, and of each kind
 
     the first of a UTC hour is kept, and more while its token bucket has a token,
     within a bound of bytes an hour; those left out are counted in one row a kind and 5 s window.
@@ -99,7 +99,7 @@ class Refusals:
     def take(
         self, error: str, frame: bytes, received_at: int, channel: str | None
     ) -> Sequence[RejectedFrame]:
-        """The rows that a refused frame makes due: itself if it is kept, and the counts of windows that ended.
+        """The rows that a refused frame makes due: itself if it is kept, the counts of windows that ended.
 
         Args:
             error: why it was refused.

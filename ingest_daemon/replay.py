@@ -1,7 +1,8 @@
 """The past into the database: history goes live data's way, by the same parser and the same writer.
 
-What lives here: merging recordings by receive time, pacing, and the account of what became of every frame. What
-never does: sockets, settings, unpacking files (`recording_files.py`), the database itself (`Sink` is the store).
+What lives here: merging recordings by receive time, pacing, and the account of what became of every frame.
+What never does: sockets, settings, unpacking files (`recording_files.py`), the database itself (`Sink` is the
+store).
 
 A recording is what one socket received: each has a session of its own, and its receive times are kept. What a
 recorder wrote says by itself whose it is, and also holds what the daemon did beside the frames; of any other
@@ -86,8 +87,8 @@ def read_recording(path: Path) -> Iterator[tuple[bytes, int]]:
     """The venue's messages in a file in their order, each with its receive time, microseconds since 1970 UTC.
 
     Raises:
-        RecordingError: the file cannot be read, is cut off, or a line has not the form; the message names file
-            and line.
+        RecordingError: the file cannot be read, is cut off, or a line has not the form; the message names
+            file and line.
     """
     for received_at, content in read_entries(path):
         if isinstance(content, bytes):

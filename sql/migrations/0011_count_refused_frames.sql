@@ -3,7 +3,7 @@ alter table market.rejected_frames
 add column frames integer not null default 1 check (frames > 0),
 add column last_received_at timestamptz;
 comment on column market.rejected_frames.frames is
-'Refused frames that the row stands for: 1, or as many of one kind and 5 s window as were not kept; then `frame` is empty.';
+'Refused frames that the row stands for: 1; or those of a kind and 5 s window that were not kept, without frame.';
 comment on column market.rejected_frames.last_received_at is
 'Of a row that stands for several: when the last of them came; received_at is the first.';
 
