@@ -24,7 +24,7 @@ import msgspec
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
 from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
-from ingest_daemon.recording import UNFINISHED, Answer, Closed, Connection, Gap, Missed, Note
+from ingest_daemon.recording import Answer, Closed, Connection, Gap, Missed, Note, parse_file_name
 from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
 from ingest_daemon.refusals import Refusals
 from ingest_daemon.venues import VENUES, Listing, Request, Session, VenueProtocol
@@ -200,7 +200,7 @@ def _scan_frames(
     if protocol_name is not None:
         protocol = VENUES[protocol_name]
     else:
-        recognised = _recognise(recording)
+        recognised = _recognise(recording, cuts)
         if recognised is None:
             return None
         protocol = recognised
@@ -215,20 +215,22 @@ def _scan_frames(
     return _Scan(recording, venue, protocol, list(symbols), protocol.channels)
 
 
-def _recognise(recording: Recording) -> VenueProtocol | None:
-    cuts: list[Cut] = []
+def _recognise(recording: Recording, cuts: list[Cut]) -> VenueProtocol | None:
+    """By its first frames; None, with the cut: a recorder's file with nothing in it."""
+    found: list[Cut] = []
     is_empty = True
-    for entry, _ in islice(recording.entries(cuts.append), _FRAMES_TO_RECOGNISE):
+    for entry, _ in islice(recording.entries(found.append), _FRAMES_TO_RECOGNISE):
         is_empty = False
         for protocol in VENUES.values():
             if isinstance(entry.content, bytes) and protocol.recognises(entry.content):
                 return protocol
-    if is_empty and cuts and recording.path.suffix == UNFINISHED:
+    if is_empty and found and parse_file_name(recording.path.name) is not None:
+        cuts.extend(found)
         return None
     known = ", ".join(VENUES)
     raise RecordingError(
-        f"{recording.path}: {cuts[0].reason}; nothing in it can be read"
-        if is_empty and cuts
+        f"{recording.path}: {found[0].reason}; nothing in it can be read"
+        if is_empty and found
         else f"{recording.path}: no frame of a protocol known ({known}); name its protocol"
     )
 
