@@ -170,7 +170,11 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
-    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason."""
+    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason.
+
+    Or the count of those that were not kept (`refusals.py`): `frame` is empty then, `frames` says how many,
+    of one 5 s window, received from `received_at` to `last_received_at`.
+    """
 
     venue: str
     received_at: int
@@ -178,6 +182,8 @@ class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     channel: str | None = None
     instrument_id: int | None = None
+    frames: int = 1
+    last_received_at: int | None = None
 
 
 Event = Trade | Quote | Book | BookFlow | ReferencePrice | FeedGap | RejectedFrame
