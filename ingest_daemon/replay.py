@@ -23,16 +23,11 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
-<<<<<<< HEAD
-from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
-from ingest_daemon.venues import VENUES, Listing, Session, VenueProtocol
-=======
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, Trade
 from ingest_daemon.recording import Answer, Closed, Connection, Gap, Missed, Note, parse_file_name
 from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
 from ingest_daemon.refusals import Refusals
 from ingest_daemon.venues import VENUES, Listing, Request, Session, VenueProtocol
->>>>>>> main
 
 __all__ = ["Cut", "ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
 
