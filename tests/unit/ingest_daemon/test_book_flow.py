@@ -373,7 +373,7 @@ _Change = tuple[int, int, float, float, float, float, float]
 
 
 def slow(changes: Sequence[_Change], trades: Sequence[Trade]) -> Any:
-    """(time, side, distance) → sums, from all changes: at, side, key, before, after, best before and after."""
+    """(time, side, distance) → sums; a change: at, side, key, before, after, best before, best after."""
     sums: dict[tuple[int, int, int], dict[str, float]] = defaultdict(lambda: defaultdict(float))
     left: list[dict[str, Any]] = []
 
