@@ -21,7 +21,8 @@ from ingest_daemon.spool import Spool
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from tests.fake_venue import FakeVenue
-from tests.integration.daemons import PATIENCE_S, daemon_of, start, trade_ids, trades, watch_bitcoin
+from tests.integration.daemon_process import PATIENCE_S, start
+from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 

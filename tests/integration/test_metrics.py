@@ -34,7 +34,7 @@ async def page_of_a_busy_daemon(database_url: str, directory: Path) -> str:
         await daemon.until("sentinet_ingest_gaps_total", lambda gaps: gaps >= 1)
         await daemon.until("sentinet_ingest_duplicates_total", lambda rows: rows == 10)
         await daemon.until("sentinet_ingest_recording_written_bytes_total", lambda size: size > 0)
-        return await daemon.page()
+        return await daemon.metrics()
 
 
 async def test_promtool_has_nothing_to_say(database_url: str, tmp_path: Path) -> None:

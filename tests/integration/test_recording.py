@@ -26,7 +26,8 @@ from sentinet_dagster.runtime.venue_server import VenueServer
 from sentinet_dagster.runtime.venue_sources import SimulatedSource
 from tests.conftest import PostgresServer
 from tests.fake_venue import FakeVenue
-from tests.integration.daemons import Daemon, daemon_at, daemon_of, fake, trade_ids, trades, watch_bitcoin
+from tests.integration.daemon_process import Daemon, running_daemon
+from tests.integration.daemons import daemon_of, fake, trade_ids, trades, watch_bitcoin, write_venues
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
@@ -136,9 +137,9 @@ async def test_a_replay_gives_every_row_of_every_venue_again(
         for url in (database_url, second_database_url):
             watch_bitcoin(url)
         settings = {**venues, "here": fake(odd, "trade")}
-        async with daemon_at(
-            settings, database_url, tmp_path, "--record", str(recordings), environment=keys_of(venues)
-        ) as daemon:
+        write_venues(tmp_path, settings)
+        arguments = ("--record", str(recordings))
+        async with running_daemon(database_url, tmp_path, keys_of(venues), arguments=arguments) as daemon:
             await odd.accept()
             await odd.send(*trades(0, 5), '{"a":\n1}', *["not JSON"] * 100, *trades(5, 8))
             await until_each_has_rows(daemon, list(settings), 5)
