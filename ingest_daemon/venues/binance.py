@@ -31,6 +31,7 @@ from ingest_daemon.venues.stream_books import Pauses
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
+_NAME_AT = len(_ENVELOPE)
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
 
@@ -152,7 +153,7 @@ class BinanceSession:
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """The events of one frame. ParseError names the field and its value; VenueRefused, what was asked."""
-        read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
+        read = self._readers.get(frame[_NAME_AT : frame.find(b'"', _NAME_AT)], self._read_other)
         try:
             return read(frame, received_at)
         except DECODE_ERRORS as error:
