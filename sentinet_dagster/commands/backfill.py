@@ -28,8 +28,8 @@ def backfill(
         list[str] | None,
         typer.Option(
             "--instrument",
-            help="Build the windows of this one alone: BTC-USDT or binance/BTC-USDT; may be repeated. What is "
-            "judged from windows is judged for all, as instruments are held against one another.",
+            help="Build the windows of this one alone: BTC-USDT or binance/BTC-USDT; may be repeated. "
+            "What is judged from windows is judged for all: they are held against one another.",
             show_default=False,
         ),
     ] = None,
