@@ -19,6 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from sentinet_dagster.runtime import guard
@@ -27,6 +28,13 @@ from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from tests import timescale_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def unset_logging() -> Iterator[None]:
+    """A command that a test runs in this process says where logs go, for the whole process."""
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)

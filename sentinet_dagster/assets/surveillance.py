@@ -57,9 +57,10 @@ from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_featu
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST, build_scores
 from sentinet_dagster.surveillance.settings import SurveillanceSettings
 
-__all__ = ["SURVEILLANCE_ASSETS"]
+__all__ = ["CODE_HASH", "SURVEILLANCE_ASSETS"]
 
-_CODE_HASH: Final = surveillance_code_hash()
+CODE_HASH: Final = surveillance_code_hash()
+"""Says, in each alert, which code judged."""
 
 # A backfill is one run, whatever it spans: judging is fast and starting a run is not, and Dagster would run
 # the assets of more than one run one after the other, because they look back on the hour before.
@@ -83,7 +84,7 @@ def _judged(
             group_name="surveillance",
             partitions_def=HOURS,
             backfill_policy=_BACKFILL,
-            code_version=_CODE_HASH[:12],
+            code_version=CODE_HASH[:12],
         )
 
 
@@ -197,7 +198,7 @@ def alerts(
             settings,
             start,
             end,
-            _CODE_HASH,
+            CODE_HASH,
         )
         _record_alerts(timescale, f"run {context.run.run_id}", settings, found, start, end)
         return found
@@ -298,7 +299,7 @@ def _record_alerts(
         actor="sentinet",
         note=note,
         lookback=f"{JUDGE_LOOKBACK // timedelta(microseconds=1)} microseconds",
-        code_hash=_CODE_HASH,
+        code_hash=CODE_HASH,
         config_hash=settings.config_hash,
     )
 

@@ -12,6 +12,8 @@ from sentinet_dagster.commands.console import JsonOption, print_json, say
 from sentinet_dagster.commands.recording import RecordOption, record_into
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sentinet_dagster.runtime.home import Home
     from sentinet_dagster.runtime.state import RunState
 
@@ -89,6 +91,7 @@ def _collect(home: Home) -> dict[str, Any]:
         "database": None,
         "addresses": state.addresses if state else {},
         "feeds": {},
+        "judging": {},
     }
     if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
         return result
@@ -96,7 +99,24 @@ def _collect(home: Home) -> dict[str, Any]:
         result["database"] = reading.database_status(connection, url)
         if not is_empty(connection):
             result["feeds"] = reading.feed_status(connection)
+            result["judging"] = reading.judging_status(connection)
     return result
+
+
+def _print_judging(console: Console, judging: dict[str, Any]) -> None:
+    for failed in judging.get("failed_ranges", ()):
+        console.print(
+            f"[red]cannot be judged[/red]  {failed['range_start']:%Y-%m-%d %H:%M:%S} to "
+            f"{failed['range_end']:%H:%M:%S} UTC, {failed['attempts']} attempts: ",
+            end="",
+        )
+        console.print(failed["error"], markup=False)
+    late = judging.get("late_hours")
+    if late:
+        console.print(
+            f"[yellow]too late[/yellow]  facts of {len(late)} hours from {late[0]['hour']:%Y-%m-%d %H:%M} to "
+            f"{late[-1]['hour']:%Y-%m-%d %H:%M} UTC wait for `sentinet backfill`"
+        )
 
 
 def _print_status(result: dict[str, Any]) -> None:
@@ -110,6 +130,7 @@ def _print_status(result: dict[str, Any]) -> None:
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
+    _print_judging(console, result["judging"])
     if not result["processes"]:
         console.print("Nothing runs. Start it with `sentinet up`.")
         return

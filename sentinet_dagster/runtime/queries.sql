@@ -23,6 +23,33 @@ where
 order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
 limit %(limit)s::bigint;
 
+-- name: instrument_numbers
+-- The instruments of a name: a symbol, or venue/symbol, in any case.
+select instrument_id
+from market.instruments
+where upper(%(instrument)s::text) in (upper(symbol), upper(venue || '/' || symbol))
+order by instrument_id;
+
+-- name: failed_ranges
+-- The ranges that keep failing, oldest first.
+select range_start, range_end, attempts, first_failed_at, last_failed_at, run_id, error
+from surveillance.failed_ranges
+where state = 'open'
+order by range_start;
+
+-- name: late_hours
+-- The hours that wait for a backfill because facts came too late, oldest first, with the windows they touched.
+select
+    late.hour,
+    late.last_noticed_at,
+    (
+        select sum((extract(epoch from upper(span) - lower(span)) / 5)::integer)::integer
+        from unnest(late.touched) as span
+    ) as windows
+from surveillance.late_hours as late
+where late.state = 'open'
+order by late.hour;
+
 -- name: feeds
 -- Of every venue with facts or gaps: rows in all, rows committed in the last `span`, seconds since the last commit,
 -- gaps on record.

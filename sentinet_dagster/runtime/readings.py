@@ -87,6 +87,21 @@ def feeds(connection: Connection, span: timedelta) -> list[Feed]:
     ]
 
 
+def instrument_numbers(connection: Connection, name: str) -> list[int]:
+    """The instruments of a name: a symbol, which several venues may have, or venue/symbol; in any case."""
+    return [row["instrument_id"] for row in _rows(connection, "instrument_numbers", instrument=name)]
+
+
+def failed_ranges(connection: Connection) -> list[dict[str, Any]]:
+    """The ranges whose judging keeps failing, oldest first."""
+    return _rows(connection, "failed_ranges")
+
+
+def late_hours(connection: Connection) -> list[dict[str, Any]]:
+    """The hours that wait for a backfill because facts came too late, oldest first."""
+    return _rows(connection, "late_hours")
+
+
 def edition(connection: Connection) -> Edition:
     """Which database this is."""
     row = _rows(connection, "edition")[0]

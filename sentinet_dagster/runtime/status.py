@@ -61,6 +61,14 @@ def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
     }
 
 
+def judging_status(connection: readings.Connection) -> dict[str, Any]:
+    """What does not judge itself: ranges that keep failing, hours that wait for a backfill."""
+    return {
+        "failed_ranges": readings.failed_ranges(connection),
+        "late_hours": readings.late_hours(connection),
+    }
+
+
 def _use(pid: int | None) -> tuple[float | None, float | None]:
     """(CPU seconds, resident MB) of a process and its descendants; None of one that is gone.
 
