@@ -139,6 +139,7 @@ class Parts:
     database: Database
     ports: Ports
     config_directory: Path
+    code_location: str = CODE_LOCATION
 
     def environment(self) -> dict[str, str]:
         """What every process is told."""
@@ -160,10 +161,17 @@ class Parts:
         argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us), "--calm"]
         return self._spec("venue", argv, listens(port))
 
+    def load(self, port: int, seed: int, live_start_us: int, instruments: int, rate: float) -> ProcessSpec:
+        """The benchmark's venue: a simulated market of any size and pace."""
+        argv = [sys.executable, "-m", "sentinet_dagster.runtime.load"]
+        argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us)]
+        argv += ["--instruments", str(instruments), "--rate", str(rate)]
+        return self._spec("venue", argv, listens(port))
+
     def code_server(self) -> ProcessSpec:
         """Dagster's persistent code server: one managed by the daemon would be recycled every minute."""
         port = self.ports.code_server
-        argv = [_tool("dagster"), "api", "grpc", "--module-name", CODE_LOCATION]
+        argv = [_tool("dagster"), "api", "grpc", "--module-name", self.code_location]
         argv += ["--host", LOOPBACK, "--port", str(port), "--location-name", "sentinet"]
         return self._spec("code_server", argv, listens(port))
 
