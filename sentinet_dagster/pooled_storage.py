@@ -8,8 +8,8 @@
         config: {postgres_url: {env: DAGSTER_DATABASE_URL}}
 
 Configured like `postgres:`, and the same tables: either can follow the other. dagster-postgres connects anew
-for each operation everywhere but in the web server, a hundred times for a run of five steps, and at the server
-each is a process; and it asks the catalogue for the same tables and columns again and again.
+for each operation everywhere but in the web server, a hundred times for a run of five steps, and each is a
+process at the server; and it asks the catalogue for the same tables and columns again and again.
 
 What never lives here: anything of one project. The file can be taken as it is.
 """

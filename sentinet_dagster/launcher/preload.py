@@ -29,7 +29,7 @@ from dagster._serdes.config_class import ConfigurableClassData
 # MKL and rayon start theirs when first used, which is after the fork.
 SINGLE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
-# The jemallocs inside polars and pyarrow, each under its own prefix. Added to what is set: the last word counts.
+# The jemallocs inside polars and pyarrow, each by its own prefix. Added to what is set: the last word counts.
 WITHOUT_BACKGROUND = {
     "_RJEM_MALLOC_CONF": "background_thread:false",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",

@@ -1,4 +1,4 @@
-"""A simulated market of any size and pace, served on this machine: the load of `sentinet benchmark microbatch`.
+"""A simulated market of any size and pace, served on this machine: the load of the micro-batch benchmark.
 
 What lives here: the instruments beyond the default twelve, the pace, the configuration that watches them, and
 the server's process. What never does: the market (`ingest_daemon.venues.simulated`), delivery
@@ -58,7 +58,7 @@ def chosen_instruments(count: int) -> tuple[SimulatedInstrument, ...]:
 
 
 def rate_for(instruments: Sequence[SimulatedInstrument], events_per_second: float) -> float:
-    """The market's rate at which so many frames a second come. Partial books are capped, so it is searched."""
+    """The market's rate at which so many frames a second come. Books are capped, so it is searched."""
     market = SimulatedMarket(0, _ANY_TIME_US, instruments=instruments)
     rate = 1.0
     for _ in range(_ATTEMPTS):

@@ -4,7 +4,7 @@ What lives here: the stage (database, venue, daemon, Dagster; all on this machin
 and what is read at the start and at the end of a span. What never does: judging a number.
 
 Three spans: with the sensor, with the push listener, and Dagster's own launcher, queue and executor
-(`default_setup.py`) under the same load.
+(`default_setup.py` of the code location) under the same load.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 
-from sentinet_dagster.runtime import database, default_setup, readings
+from sentinet_dagster.runtime import database, readings
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s, use_of
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.history import take_in, venues_by_protocol
@@ -73,22 +73,26 @@ class Variant:
     """How Dagster is set up."""
 
     name: str
-    code_location: str
-    is_warm: bool
+    code_location: str = CODE_LOCATION
+    is_warm: bool = True
+    has_push: bool = False
 
 
-OURS = Variant("ours", CODE_LOCATION, is_warm=True)
-DEFAULT = Variant("default", default_setup.__name__, is_warm=False)
+SENSOR = Variant("sensor")
+PUSH = Variant("push", has_push=True)
+DEFAULT = Variant("default", "sentinet_dagster.default_setup", is_warm=False)
 
 
 def measure_microbatch(options: Options, environ: Mapping[str, str]) -> dict[str, Any]:
     """All three spans, one after the other."""
     rate = rate_for(chosen_instruments(options.instruments), options.events_per_second)
-    with staged(options, OURS, rate, environ) as stage:
+    with staged(options, SENSOR, rate, environ) as stage:
         ours = stage.measure()
+    with staged(options, PUSH, rate, environ) as stage:
+        push = stage.measure()
     with staged(options, DEFAULT, rate, environ) as stage:
         default = stage.measure()
-    return {**ours, "default_setup": default}
+    return {**ours, "push": push, "default_setup": default}
 
 
 @contextmanager
@@ -129,7 +133,10 @@ class Stage:
         config = write_load_config(
             home.path / "config", self._venue_port, chosen_instruments(options.instruments)
         )
-        self._parts = Parts(home, opened, Ports.choose(home, environ), config, variant.code_location)
+        settings = {"SENTINET_PUSH": "1" if variant.has_push else "0"}
+        self._parts = Parts(
+            home, opened, Ports.choose(home, environ), config, variant.code_location, settings
+        )
 
     def start(self) -> None:
         """Everything up to live judging, and the script begun."""
@@ -140,7 +147,7 @@ class Stage:
         if self._variant.is_warm:
             supervisor.start(parts.warm_worker())
         else:
-            (self._home.dagster / "dagster.yaml").write_text(default_setup.DAGSTER_YAML)
+            (self._home.dagster / "dagster.yaml").write_text(_DAGSTER_YAML)
         supervisor.start(parts.code_server())
         live_start_us = (int(time.time()) + 2) * 1_000_000
         options = self._options
@@ -152,6 +159,8 @@ class Stage:
         self._take_in_history(live_start_us)
         supervisor.start(parts.dagster_daemon())
         supervisor.start(parts.webserver())
+        if self._variant.has_push:
+            supervisor.start(parts.push())
         supervisor.wait_until_ready()
         self._until(self._is_live, "windows are judged live")
         starts_at = datetime.now(UTC).replace(microsecond=0) + _LEAD
@@ -243,6 +252,14 @@ class Stage:
             time.sleep(_POLL_S)
 
 
+_DAGSTER_YAML = """\
+storage:
+  postgres:
+    postgres_url:
+      env: SENTINET_DAGSTER_DATABASE_URL
+telemetry:
+  enabled: false
+"""
 _COUNTED = (*_ORCHESTRATION, "postgres")
 _RUNS = """
 select

@@ -140,6 +140,7 @@ class Parts:
     ports: Ports
     config_directory: Path
     code_location: str = CODE_LOCATION
+    settings: Mapping[str, str] = field(default_factory=dict)  # variables besides those of the environment
 
     def environment(self) -> dict[str, str]:
         """What every process is told."""
@@ -148,6 +149,7 @@ class Parts:
             "SENTINET_CODE_SERVER_PORT": str(self.ports.code_server),
             "SENTINET_INGEST_HEALTH_PORT": str(self.ports.ingest_health),
             "PYTHONUNBUFFERED": "1",
+            **self.settings,
         }
 
     def ingest(self) -> ProcessSpec:
@@ -186,6 +188,11 @@ class Parts:
         argv += ["--host", LOOPBACK, "--port", str(self.ports.dagster)]
         ready = answers_http(f"{self.ports.dagster_url}/server_info")
         return self._spec("webserver", argv, ready)
+
+    def push(self) -> ProcessSpec:
+        """The listener that launches runs when the ledger grows."""
+        argv = [sys.executable, "-m", "sentinet_dagster.runtime.push"]
+        return self._spec("push", [*argv, "--dagster-url", self.ports.dagster_url], None)
 
     def warm_worker(self) -> ProcessSpec:
         """The worker that runs are forked from."""
