@@ -1,10 +1,10 @@
 """What the environment says to the code location, read once. Nothing else here; nobody else below reads it.
 
     SENTINET_PARTITIONS_START    the first hour that has a partition, ISO 8601, UTC (2024-01-01)
-    SENTINET_ALLOWED_LATENESS    seconds of received data after a window's end before it is judged (1; push: 0.3)
+    SENTINET_ALLOWED_LATENESS    seconds of received data from a window's end to its judging (1; push: 0.3)
     SENTINET_PUSH                1: the push listener launches runs, the sensor is its safety net (0)
     SENTINET_LATE_HORIZON        seconds after their time; facts received later wait for a backfill (86400)
-    SENTINET_TICK_WAIT           seconds that a tick waits for the next window to close, below 5 (3.8; push: 0)
+    SENTINET_TICK_WAIT           seconds a tick waits for the next window to close, below 5 (3.8; push: 0)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
     SENTINET_NOTIFY_URL          where to POST what an operator must know, as JSON (nowhere: it is logged)
 

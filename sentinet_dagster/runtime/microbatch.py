@@ -159,7 +159,7 @@ class Stage:
         self._take_in_history(live_start_us)
         supervisor.start(parts.dagster_daemon())
         supervisor.start(parts.webserver())
-        if self._variant.has_push:
+        if parts.has_push:
             supervisor.start(parts.push())
         supervisor.wait_until_ready()
         self._until(self._is_live, "windows are judged live")
@@ -265,7 +265,8 @@ _RUNS = """
 select
     count(*) filter (where status in ('SUCCESS', 'FAILURE', 'CANCELED')) as ended,
     count(*) filter (where status in ('FAILURE', 'CANCELED')) as failed,
-    coalesce(sum((select count(*) from event_logs where event_logs.run_id = runs.run_id)), 0)::bigint as events
+    coalesce(sum((select count(*) from event_logs as logs where logs.run_id = runs.run_id)), 0)::bigint
+    as events
 from runs
 where
     pipeline_name = 'judge_windows'

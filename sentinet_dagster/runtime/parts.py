@@ -164,6 +164,18 @@ class Parts:
         argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us), "--calm"]
         return self._spec("venue", argv, listens(port))
 
+    @property
+    def has_push(self) -> bool:
+        """Whether the operator wants the push listener.
+
+        Raises:
+            UserError: SENTINET_PUSH is neither 1 nor 0.
+        """
+        text = (os.environ | self.environment()).get("SENTINET_PUSH") or "0"
+        if text not in ("0", "1"):
+            raise UserError(f"SENTINET_PUSH={text}: write 1 for the push listener, or 0")
+        return text == "1"
+
     def load(self, port: int, seed: int, live_start_us: int, instruments: int, rate: float) -> ProcessSpec:
         """The benchmark's venue: a simulated market of any size and pace."""
         argv = [sys.executable, "-m", "sentinet_dagster.runtime.load"]

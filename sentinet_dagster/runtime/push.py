@@ -129,8 +129,7 @@ class Listener:
         try:
             if time.monotonic() - claimed_at < _LAUNCH_WITHIN_S:
                 self._location = self._location or self._api.location()
-                run_id = self._api.launch(JOB, self._location, run_tags(request))
-                log.debug("run launched", run_id=run_id, run_key=request.run_key)
+                self._api.launch(JOB, self._location, run_tags(request))
                 return
             reason = "it was claimed too long ago"
         except (httpx.HTTPError, DagsterError) as error:
