@@ -70,6 +70,7 @@ class Worker:
         self._code.skip.update(inherited.skip)
         self._watch_signals()
         self._preload(inherited.origins)
+        self._active_at = time.monotonic()  # preloading may take longer than a worker may idle
         logger.info("Warm worker ready: pid %s", os.getpid())
         while not self._finished():
             self._reap()
