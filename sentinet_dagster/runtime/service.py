@@ -71,12 +71,15 @@ class Recorder:
 
 def start_dagster(supervisor: Supervisor, parts: Parts) -> None:
     """Start Dagster's processes; the web server and the daemon as soon as the code server can answer them."""
+    has_push = parts.has_push
     lay_out_dagster_home(parts.home)
     supervisor.start(parts.warm_worker())
     supervisor.start(parts.code_server())
     supervisor.wait_until_ready()
     supervisor.start(parts.dagster_daemon())
     supervisor.start(parts.webserver())
+    if has_push:
+        supervisor.start(parts.push())
 
 
 def serve(

@@ -8,9 +8,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import psutil
-
 from sentinet_dagster.runtime import readings
+from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import without_password
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.state import RunState, read_state
@@ -31,13 +30,13 @@ def process_table(state: RunState | None) -> dict[str, dict[str, Any]]:
         return {}
     table = {}
     for name, process in state.processes.items():
-        cpu_s, rss_mb = _use(process.pid)
+        use = None if process.pid is None else use_of(process.pid)
         table[name] = {
             "pid": process.pid,
             "state": process.state,
             "restarts": process.restarts,
-            "cpu_s": cpu_s,
-            "rss_mb": rss_mb,
+            "cpu_s": None if use is None else round(use.cpu_s, 2),
+            "rss_mb": None if use is None else round(use.rss_mb, 1),
         }
     return table
 
@@ -67,28 +66,3 @@ def judging_status(connection: readings.Connection) -> dict[str, Any]:
         "failed_ranges": readings.failed_ranges(connection),
         "late_hours": readings.late_hours(connection),
     }
-
-
-def _use(pid: int | None) -> tuple[float | None, float | None]:
-    """(CPU seconds, resident MB) of a process and its descendants; None of one that is gone.
-
-    Memory shared among them (PostgreSQL's buffers, a forked interpreter) counts once for each.
-    """
-    if pid is None:
-        return None, None
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return None, None
-    cpu_s = rss = 0.0
-    for process in family:
-        try:
-            with process.oneshot():
-                times = process.cpu_times()
-                # Of children that have ended: waited for, so no longer in the family.
-                cpu_s += times.user + times.system + times.children_user + times.children_system
-                rss += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return round(cpu_s, 2), round(rss / 2**20, 1)

@@ -23,7 +23,7 @@ from ingest_daemon.events import (
     RejectedFrame,
     Trade,
 )
-from ingest_daemon.store import Store
+from ingest_daemon.store import NOTIFY_CHANNEL, Store
 from ingest_daemon.venues import Listing
 
 pytestmark = pytest.mark.integration
@@ -334,3 +334,16 @@ def test_days_without_a_daemon_are_judged_anew_at_both_ends_alone(
     assert touched(reader, "feed_gaps") == [
         [(moment(START), moment(START + hour)), (moment(end - hour), moment(end))]
     ]
+
+
+def test_a_commit_notifies_once_and_a_batch_that_is_refused_does_not(
+    store: Store, reader: psycopg.Connection[Any]
+) -> None:
+    reader.execute(f"listen {NOTIFY_CHANNEL}")
+    store.write(batch_of(trade(1), Quote(1, 1, START, START, 1.0, 1.0, 2.0, 1.0)))
+    reader.execute("alter table market.quotes drop column ask_size")
+    with pytest.raises(StoreRejected):
+        store.write(batch_of(trade(2), Quote(1, 2, START, START, 1.0, 1.0, 2.0, 1.0)))
+    store.write(batch_of(trade(3)))
+    heard = list(reader.notifies(timeout=1, stop_after=3))
+    assert [notification.channel for notification in heard] == [NOTIFY_CHANNEL] * 2
