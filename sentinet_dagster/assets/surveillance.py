@@ -25,6 +25,7 @@ from dagster import (
     AssetsDefinition,
     BackfillPolicy,
     BetaWarning,
+    Failure,
     MaterializeResult,
     asset,
 )
@@ -204,6 +205,7 @@ def _replace(
     start, end = _range(context, timescale)
     written = []
     for low, high in hour_ranges(start, end):
+        _refuse_without_facts(timescale, low, high)
         with timescale.hour_lock(relation, low):
             frame = judge(low, high)
             if write is None:
@@ -220,6 +222,17 @@ def _replace(
             **_completeness(written),
         }
     )
+
+
+def _refuse_without_facts(timescale: Timescale, start: datetime, end: datetime) -> None:
+    """Judgement outlives facts: judging again what they are gone of would take back what was found."""
+    (facts,) = timescale.fetch("facts_are_gone", start=start, end=end)
+    if facts["are_gone"]:
+        raise Failure(
+            f"The facts of {start} to {end} are no longer kept (retention.facts of config/storage.yaml): "
+            "what was judged on them stays.",
+            allow_retries=False,
+        )
 
 
 def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
