@@ -282,7 +282,7 @@ def _read_credentials(
             or not isinstance(protocol, KeyedVenueProtocol)
         ):
             continue
-        found = {need: _read_credential(name, need, environment) for need in protocol.needs}
+        found: dict[str, str] = {need: _read_credential(name, need, environment) for need in protocol.needs}
         credentials[name] = Credentials(**found)
     return credentials
 

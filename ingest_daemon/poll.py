@@ -18,7 +18,9 @@ from collections.abc import Callable, Mapping, Sequence
 import httpx
 
 from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
-from ingest_daemon.feed import HTTP_TIMEOUT_S, Feed, FeedStaleError, Sink, is_local
+from ingest_daemon.feed import Feed
+from ingest_daemon.intake import FeedStaleError, Sink
+from ingest_daemon.link import HTTP_TIMEOUT_S, is_local, now
 from ingest_daemon.venues import CallLimit, Credentials, Listing, PolledVenueProtocol, Request
 
 __all__ = ["PolledFeed", "interval_s"]
@@ -71,7 +73,7 @@ class PolledFeed(Feed):
     async def _receive_until_lost(self) -> FeedLost:
         """Ask until an answer fails to come; why it did."""
         async with httpx.AsyncClient(
-            timeout=HTTP_TIMEOUT_S, trust_env=not is_local(self._rest_url)
+            timeout=HTTP_TIMEOUT_S, trust_env=not is_local(self._route.rest_url)
         ) as client:
             try:
                 while True:
@@ -93,27 +95,27 @@ class PolledFeed(Feed):
             mark = "&" if "?" in request.path else "?"
             query = f"{mark}{request.key_parameter}={self._credentials.key}"
         try:
-            response = await client.get(self._rest_url + request.path + query)
+            response = await client.get(self._route.rest_url + request.path + query)
         except httpx.TimeoutException as error:
             raise FeedStaleError(f"no answer to {request.path} for {HTTP_TIMEOUT_S:g} s") from error
         except httpx.HTTPError as error:
-            raise FeedLost(f"no answer to {request.path}: {self._words(error)}") from error
+            raise FeedLost(f"no answer to {request.path}: {self._intake.words(error)}") from error
         if response.is_server_error:
             raise FeedLost(f"no answer to {request.path}: HTTP status {response.status_code}")
-        return self._redacted(response.content)
+        return self._intake.redacted(response.content)
 
     def _take_body(self, request: Request, body: bytes) -> None:
-        received_at = time.time_ns() // 1_000
+        received_at = now()
         self.stats.frames += 1
         self.stats.bytes += len(body)
         try:
             events = self._session.answer(request, body, received_at)
         except VenueRefused as error:
-            self._excuse(error, "", body, received_at)
+            self._intake.excuse(error, "", body, received_at)
             return
         except ParseError as error:
-            events = self._excuse(error, self._session.stream_of(body), body, received_at)
+            events = self._intake.excuse(error, self._session.stream_of(body), body, received_at)
         if self.stats.state != "live":
-            self._go_live(received_at)
+            self._note_data(received_at)
         self._last_received_at = received_at
         self._put(events, len(body))

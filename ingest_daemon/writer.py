@@ -19,10 +19,10 @@ from typing import Final, TypeVar
 
 import structlog
 
+from ingest_daemon.backoff import backoff_s
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import SpoolUnusable, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
-from ingest_daemon.feed import backoff_s
 from ingest_daemon.health import Health
 from ingest_daemon.known import Known
 from ingest_daemon.spool import Spool

@@ -1,6 +1,6 @@
 """The plan behind sensor `on_new_batches`: which windows must be judged, by which run, and when. Pure.
 
-What lives here: the sensor's memory and the arithmetic on it. What never does: clock, database, Dagster.
+What lives here: the memory of the plan and the arithmetic on it. What never does: clock, database, Dagster.
 
 The rule that everything follows from: *a window is dirty once facts were committed inside the look-back that
 ends with it; it stays dirty until a run that started after that commit has succeeded.* So
@@ -104,7 +104,7 @@ class Failure(msgspec.Struct, frozen=True, array_like=True):
 
 
 class State(msgspec.Struct, frozen=True):
-    """The sensor's cursor. Hours are the microsecond at which they start."""
+    """The memory, kept in ops.plans (see `claims.py`). Hours are the microsecond at which they start."""
 
     horizon: int = 0
     received_until: int = 0

@@ -95,6 +95,24 @@ select
     max(committed_at) as committed_at
 from fresh;
 
+-- name: lock_plan
+-- Wait until nobody else takes a turn on this plan; held to the end of the transaction. An advisory lock takes no
+-- transaction number, which would hide from `ledger_since` whatever is committed while we wait.
+select pg_advisory_xact_lock(hashtext('ops.plans'), hashtext(%(plan)s::text));
+
+-- name: plan_state
+-- The memory of a plan: one row, or none where it has not begun.
+select state::text as state
+from ops.plans
+where plan = %(plan)s::text;
+
+-- name: keep_plan
+-- Keep the memory of a plan, unless it is what is kept already: then nothing is written.
+insert into ops.plans as plans (plan, state)
+values (%(plan)s::text, %(state)s::jsonb)
+on conflict (plan) do update set state = excluded.state, changed_at = clock_timestamp()
+where plans.state <> excluded.state;
+
 -- name: ledger_edge
 -- How far data has been received, from the newest batches of the ledger: one row, nulls where it is empty.
 with

@@ -114,6 +114,11 @@ class Timescale(ConfigurableResource[Any]):
         finally:
             self.fetch("unlock_hour", relation=relation.name, hour=number)
 
+    @property
+    def connection(self) -> psycopg.Connection[DictRow]:
+        """The connection for everything but frames. It commits each statement, outside of transactions."""
+        return self._open_connection()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """What `fetch` does inside is done together or not at all."""

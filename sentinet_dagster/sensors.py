@@ -7,8 +7,10 @@ due. A database that is away is a skipped tick: the cursor stays, the next tick 
 
 # No `from __future__ import annotations`: Dagster reads the annotations of decorated functions as objects.
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import psycopg
@@ -23,24 +25,26 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from psycopg.rows import DictRow
 
 from sentinet_dagster.automation import judge_windows, retrain_models_daily
+from sentinet_dagster.claims import Outcomes, Turn, take_turn
+from sentinet_dagster.pacing import next_turn_at
 from sentinet_dagster.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
     RULES,
-    in_microseconds,
     moment,
     partition_key,
 )
-from sentinet_dagster.planning import News, Outcome, Request, decode_state, encode_state, plan
+from sentinet_dagster.planning import Outcome, Request
 from sentinet_dagster.resources import SurveillanceConfig, Timescale
+from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST
 
 __all__ = ["SENSORS", "on_missing_model", "on_new_batches"]
 
 RUN_KEY_TAG: Final = "dagster/run_key"
+LEAST_PAUSE_S: Final = 0.1
 LEAST_TO_LEARN_FROM: Final = timedelta(minutes=20)
 _OUTCOMES: Final = {
     DagsterRunStatus.SUCCESS: Outcome.SUCCEEDED,
@@ -58,20 +62,39 @@ _OUTCOMES: Final = {
     description="New batches in the ledger → one run for each hour with closed windows that they concern.",
 )
 def on_new_batches(context: SensorEvaluationContext, timescale: Timescale) -> SensorResult | SkipReason:
-    """The rule is the docstring of `planning.py`. Reset the cursor and everything is judged anew."""
-    state = decode_state(context.cursor)
+    """The rule is the docstring of `planning.py`. Reset the cursor and everything is judged anew.
+
+    A tick that finds a window about to close waits for it, for less than the 5 s to the next tick: where the
+    ticks fall between the ends of windows is chance, and would cost up to 5 s.
+    """
+    outcomes = partial(run_outcomes, context.instance)
     try:
-        (ledger,) = timescale.fetch("ledger_since", horizon=str(state.horizon))
+        for turn in _turns(timescale, outcomes, anew=not context.cursor):
+            if requests := [*turn.unlaunched, *turn.requests]:
+                break
     except psycopg.OperationalError as error:
         return SkipReason(f"The database is away: {error}")
-    run_keys = [flight.run_key for flight in state.flights.values()]
-    outcomes = run_outcomes(context.instance, run_keys)
-    state, requests = plan(state, _news(ledger), outcomes, in_microseconds(ledger["clock"]), RULES)
     return SensorResult(
         run_requests=[_run_request(request) for request in requests],
         skip_reason=None if requests else SkipReason("No closed window is waiting."),
-        cursor=encode_state(state),
+        cursor=str(turn.state.horizon),
     )
+
+
+def _turns(timescale: Timescale, outcomes: Outcomes, *, anew: bool) -> Iterator[Turn]:
+    """A turn on the plan, and more as long as a window is about to close and the tick may last."""
+    deadline = time.monotonic() + SETTINGS.tick_wait.total_seconds()
+    while True:
+        turn = take_turn(timescale.connection, outcomes, RULES, anew=anew)
+        # Without a memory (the database is another, or was emptied) everything is judged anew as well.
+        anew = turn is None
+        if turn is not None:
+            yield turn
+            due = next_turn_at(turn.state, turn.now, RULES)
+            pause = LEAST_PAUSE_S if due is None else max((due - turn.now) / 1e6, LEAST_PAUSE_S)
+            if due is None or time.monotonic() + pause > deadline:
+                return
+            time.sleep(pause)
 
 
 @sensor(
@@ -101,24 +124,15 @@ def on_missing_model(
 
 
 def run_outcomes(instance: DagsterInstance, run_keys: Sequence[str]) -> Mapping[str, Outcome]:
-    """Run key → outcome, of those runs that Dagster knows."""
+    """Run key → outcome, of those runs that were launched. One that is only created may never be."""
     if not run_keys:
         return {}
     runs = instance.get_runs(RunsFilter(tags={RUN_KEY_TAG: run_keys}))
-    return {run.tags[RUN_KEY_TAG]: _OUTCOMES.get(run.status, Outcome.RUNNING) for run in runs}
-
-
-def _news(ledger: DictRow) -> News:
-    return News(
-        horizon=int(ledger["horizon"]),
-        touched=[(in_microseconds(span.lower), in_microseconds(span.upper)) for span in ledger["touched"]],
-        received_until=_optional(ledger["received_until"]),
-        committed_at=_optional(ledger["committed_at"]),
-    )
-
-
-def _optional(time: datetime | None) -> int:
-    return 0 if time is None else in_microseconds(time)
+    return {
+        run.tags[RUN_KEY_TAG]: _OUTCOMES.get(run.status, Outcome.RUNNING)
+        for run in runs
+        if run.status is not DagsterRunStatus.NOT_STARTED
+    }
 
 
 def _run_request(request: Request) -> RunRequest:

@@ -2,6 +2,7 @@
 
     SENTINET_PARTITIONS_START    the first hour that has a partition, ISO 8601, UTC (2024-01-01)
     SENTINET_ALLOWED_LATENESS    seconds of received data after a window's end before it is judged (2)
+    SENTINET_TICK_WAIT           seconds that a tick waits for a window about to close, below 5 (3.8)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
 
 SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
@@ -31,6 +32,7 @@ class Settings:
 
     first_hour: datetime
     lateness: timedelta
+    tick_wait: timedelta
     config_dir: Path
 
 
@@ -45,7 +47,9 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     """
     return Settings(
         first_hour=_hour(environment.get("SENTINET_PARTITIONS_START") or "2024-01-01"),
-        lateness=_seconds(environment.get("SENTINET_ALLOWED_LATENESS") or "2"),
+        lateness=_seconds(environment, "SENTINET_ALLOWED_LATENESS", "2", most=3600),
+        # The 5 s between ticks, less what Dagster needs to start one and to launch what it asks for.
+        tick_wait=_seconds(environment, "SENTINET_TICK_WAIT", "3.8", most=4.9),
         config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
     )
 
@@ -62,13 +66,14 @@ def _hour(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _seconds(text: str) -> timedelta:
+def _seconds(environment: Mapping[str, str], name: str, default: str, most: float) -> timedelta:
+    text = environment.get(name) or default
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise SettingError(f"SENTINET_ALLOWED_LATENESS={text}: want seconds from 0 to 3600, such as 2")
+    if not 0 <= seconds <= most:
+        raise SettingError(f"{name}={text}: want seconds from 0 to {most:g}, such as {default}")
     return timedelta(seconds=seconds)
 
 

@@ -15,7 +15,17 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, ValidationError
 
-__all__ = ["STORED", "Edition", "StorageError", "StorageSettings", "Stored", "edition_of", "load_storage"]
+__all__ = [
+    "STORED",
+    "Chunks",
+    "Edition",
+    "Retention",
+    "StorageError",
+    "StorageSettings",
+    "Stored",
+    "edition_of",
+    "load_storage",
+]
 
 _SPAN: Final = re.compile(r"(\d{1,6}) (hour|day|week)s?")
 _SPAN_FORM: Final = "a number of hours, days or weeks such as 30 days"

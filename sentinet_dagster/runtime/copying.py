@@ -4,8 +4,8 @@ What lives here: which tables, in which order, and COPY from one to the other. W
 schema (`migrations.py`).
 
 What is not copied: schema rollup, which dbt builds anew from facts; what a server says of itself (migrations,
-storage). Of the batch ledger only the last hour: its transactions are numbered anew, and what it names is
-judged once more by a Dagster that has not seen it.
+storage); the plan of what is to be judged, which counts the old server's transactions. Of the batch ledger
+only the last hour: its transactions are numbered anew, and what it names is judged once more.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 _Connection = psycopg.Connection[Any]
 
-_NOT_COPIED: Final = ("ops.migrations", "ops.storage")
+_NOT_COPIED: Final = ("ops.migrations", "ops.storage", "ops.plans")
 _LEDGER: Final = "ops.ingest_batches"
 _FACTS: Final = ("market.instruments", "market.trades", "surveillance.windows")
 

@@ -14,7 +14,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult, RunRequest, build_s
 from psycopg.rows import dict_row
 
 from sentinet_dagster.definitions import defs
-from sentinet_dagster.planning import Failure, decode_state, encode_state
+from sentinet_dagster.planning import Failure, State, decode_state, encode_state
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.sensors import RUN_KEY_TAG, on_new_batches
 
@@ -70,9 +70,15 @@ class Desk:
 
     def end_pauses(self) -> None:
         """Let the pauses after failures be over, instead of sleeping through them."""
-        state = decode_state(self.cursor)
+        state = self.plan()
         due = {hour: Failure(failure.attempts, 0) for hour, failure in state.failures.items()}
-        self.cursor = encode_state(msgspec.structs.replace(state, failures=due))
+        changed = encode_state(msgspec.structs.replace(state, failures=due))
+        self.fetch("update ops.plans set state = %s::jsonb", changed)
+
+    def plan(self) -> State:
+        """What the plan remembers."""
+        (row,) = self.fetch("select state::text as state from ops.plans")
+        return decode_state(row["state"])
 
     def fetch(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
         with psycopg.connect(self.url, row_factory=dict_row, autocommit=True) as connection:

@@ -13,7 +13,6 @@ from dagster import DagsterInstance, build_sensor_context
 from ingest_daemon.store import Store
 from sentinet_dagster.definitions import defs
 from sentinet_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, in_microseconds
-from sentinet_dagster.planning import decode_state
 from sentinet_dagster.resources import SurveillanceConfig, Timescale
 from sentinet_dagster.sensors import on_missing_model, on_new_batches
 from sentinet_dagster.settings import SETTINGS
@@ -39,7 +38,7 @@ def commit(url: str, seconds: int, start: int = START) -> None:
 
 def test_an_empty_ledger_asks_for_nothing_and_moves_the_horizon(desk: Desk) -> None:
     assert desk.tick() == []
-    assert decode_state(desk.cursor).horizon > 0
+    assert desk.plan().horizon > 0
 
 
 def test_new_batches_become_one_request_an_hour(desk: Desk) -> None:

@@ -94,6 +94,7 @@ EVENTS: dict[str, Sequence[Fact]] = {
         ReferencePrice(3, START, START + 1, 61_800.25, None, 0.0001, START + 3_600 * SECOND),
         ReferencePrice(3, START + SECOND, START + SECOND, None, 61_799.5, None, None),
         ReferencePrice(4, START, START + 1),
+        ReferencePrice(5, None, START + 1, 181.58),
     ],
 }
 
@@ -142,7 +143,7 @@ def test_a_batch_written_again_adds_nothing(store: Store, reader: psycopg.Connec
         "trades": 2,
         "quotes": 3,
         "books": 4,
-        "reference_prices": 3,
+        "reference_prices": 4,
         "feed_gaps": 2,
         "rejected_frames": 1,
     }

@@ -30,7 +30,7 @@ books = st.builds(Book, smallints, bigints, st.none() | instants, instants, leve
 reference_prices = st.builds(
     ReferencePrice,
     smallints,
-    instants,
+    st.none() | instants,
     instants,
     st.none() | floats,
     st.none() | floats,

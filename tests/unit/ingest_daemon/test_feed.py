@@ -13,11 +13,10 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
-from ingest_daemon.feed import RECORDED, Feed, backoff_s, login_backoff_s
+from ingest_daemon.feed import Feed
+from ingest_daemon.link import RECORDED
 from ingest_daemon.venues import VENUES, Credentials, Listing, VenueProtocol
 from tests.fake_venue import FakeVenue
 
@@ -294,27 +293,6 @@ async def test_a_hole_that_is_open_at_the_end_is_a_gap() -> None:
     assert gap.ended_at >= gap.started_at
 
 
-@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
-def test_back_off_is_jittered_and_capped(attempt: int, rng: random.Random) -> None:
-    assert 0.0 <= backoff_s(attempt, rng) <= min(30.0, 0.5 * 2.0 ** min(attempt, 16))
-
-
-def test_back_off_spreads_over_the_whole_span() -> None:
-    rng = random.Random(7)
-    delays = [backoff_s(20, rng) for _ in range(1_000)]
-    assert min(delays) < 3.0
-    assert max(delays) > 27.0
-
-
-@pytest.mark.parametrize(("attempt", "longest"), [(0, 0.5), (1, 1.0), (3, 4.0), (6, 30.0), (50, 30.0)])
-def test_back_off_doubles_up_to_its_cap(attempt: int, longest: float) -> None:
-    class Longest(random.Random):
-        def uniform(self, a: float, b: float) -> float:
-            return b
-
-    assert backoff_s(attempt, Longest()) == longest
-
-
 async def test_a_book_that_is_lost_is_subscribed_anew_on_the_same_socket() -> None:
     start = '{"arg":{"channel":"books","instId":"BTC-USDT"},"action":'
     ends = '"asks":[["101","1","0","1"]],"bids":[["99","1","0","1"]],"ts":"1723161255342","checksum":0'
@@ -480,8 +458,3 @@ async def test_a_key_in_the_address_is_sent_and_never_shown(
     logged = capsys.readouterr()
     assert "venue refused the login" in logged.out + logged.err
     assert_hidden(logged.out, logged.err, caplog.text, sink.events)
-
-
-@given(st.integers(0, 10_000), st.randoms(use_true_random=False))
-def test_the_pause_after_a_refused_login_is_long_and_capped(attempt: int, rng: random.Random) -> None:
-    assert 30.0 <= login_backoff_s(attempt, rng) <= 900.0

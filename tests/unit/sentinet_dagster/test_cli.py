@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from ingest_daemon.venues import VENUES
 from sentinet_dagster.cli import app, run
 from sentinet_dagster.commands.console import parse_duration, parse_time
 from sentinet_dagster.runtime.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMANDS = ["demo", "up", "down", "status", "migrate", "replay", "alerts", "backfill", "benchmark"]
+COMMANDS = ["demo", "up", "down", "status", "migrate", "replay", "alerts", "backfill", "benchmark", "venues"]
 SETTINGS = (
     "SENTINET_HOME", "SENTINET_DATABASE_URL", "SENTINET_DAGSTER_DATABASE_URL", "SENTINET_CONFIG_DIR",
     "SENTINET_DAGSTER_PORT", "SENTINET_POSTGRES_PORT",
@@ -225,3 +226,28 @@ def test_times_are_absolute_or_back_from_now() -> None:
     assert parse_time("2h", now) == now - timedelta(hours=2)
     assert parse_time("2026-01-31T10:00", now) == now - timedelta(hours=2)
     assert parse_time("2026-01-31T11:00+01:00", now) == now - timedelta(hours=2)
+
+
+def test_venues_says_what_each_dialect_gives_and_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["venues", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["venues"]
+    assert set(told) == set(VENUES)
+    assert told["binance_spot"]["needs"] == []
+    assert told["okx"] == {
+        "trades": True, "quotes": True, "book_depth": 20, "reference_prices": True, "sequence_check": True,
+        "checksum": True, "trade_history": False, "channels": list(VENUES["okx"].channels),
+        "transport": "websocket", "needs": [],
+    }  # fmt: skip
+    assert told["alpaca_iex"]["needs"] == ["key", "secret"]
+    assert (told["fmp"]["transport"], told["fmp"]["needs"]) == ("poll", ["key"])
+
+
+def test_venues_is_a_table_for_a_person(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(["venues"]) == 0
+    table = capsys.readouterr().out
+    rows = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
+    assert set(VENUES) < set(rows)
+    assert rows["kraken"][1:8] == ["yes", "yes", "20", "–", "–", "yes", "–"]

@@ -14,6 +14,7 @@ def test_what_is_not_set_or_empty_has_a_default() -> None:
     settings = read_settings({"SENTINET_CONFIG_DIR": ""})
     assert settings.first_hour == datetime(2024, 1, 1, tzinfo=UTC)
     assert settings.lateness == timedelta(seconds=2)
+    assert settings.tick_wait == timedelta(seconds=3.8)
     assert (settings.config_dir / "surveillance.yaml").is_file()
 
 
@@ -37,6 +38,7 @@ def test_what_is_set_is_taken() -> None:
         ("SENTINET_ALLOWED_LATENESS", "-1"),
         ("SENTINET_ALLOWED_LATENESS", "soon"),
         ("SENTINET_ALLOWED_LATENESS", "nan"),
+        ("SENTINET_TICK_WAIT", "5"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, value: str) -> None:

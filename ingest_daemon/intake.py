@@ -1,0 +1,136 @@
+"""What becomes of a venue's bytes, whatever brought them: redacted, counted, parsed, or excused.
+
+What lives here: the counts of a feed, and what is written down instead of a frame that has no events. What
+never does: sockets, HTTP, the meaning of a frame (`venues`), batches, the database.
+
+What comes from a venue that wants an account is redacted before it is parsed, so no event, error or log has a
+key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+
+from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
+from ingest_daemon.events import Event, RejectedFrame
+from ingest_daemon.venues import Credentials, Request, Session
+
+__all__ = ["FeedStaleError", "FeedStats", "Intake", "LoginLostError", "Sink"]
+
+_KEPT_OF_A_REJECTED_FRAME: Final = 65_536
+_PARSES_TIMED: Final = 64  # one in so many: timing each would cost as much as a tenth of parsing it
+
+_log = structlog.get_logger(__name__)
+
+
+class Sink(Protocol):
+    """Where events go. Never drops any."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to wait for room before reading on."""
+
+    def put(self, venue: str, events: Sequence[Event], size: int) -> None:
+        """Take events in, full or not. `size`: bytes of the frame they came in."""
+
+    async def wait_for_room(self) -> None:
+        """Return when it is not full."""
+
+
+@dataclass
+class FeedStats:
+    """Counts since the start."""
+
+    state: str = "starting"  # then "live" while frames come in, "lost" while they do not
+    frames: int = 0
+    bytes: int = 0
+    events: int = 0
+    rejected: int = 0
+    refused: int = 0
+    reconnects: int = 0
+
+
+class FeedStaleError(FeedLost):
+    """The venue is there, and silent for longer than its setting allows."""
+
+
+class LoginLostError(FeedLost):
+    """The venue was given up since it refuses our account."""
+
+
+class Intake:
+    """Of one venue. Not thread-safe; owned by its feed.
+
+    Args:
+        venue: the operator's name of it.
+        credentials: of the account, to be hidden wherever the venue repeats them.
+        observe_parse: takes the seconds that a parse took, for one in 64.
+    """
+
+    def __init__(
+        self, venue: str, credentials: Credentials | None, observe_parse: Callable[[float], None]
+    ) -> None:
+        self.stats = FeedStats()
+        self._venue = venue
+        self._credentials = credentials
+        self._observe_parse = observe_parse
+        self._log = _log.bind(venue=venue)
+
+    def parse(self, session: Session, frame: bytes, received_at: int) -> Sequence[Event]:
+        """The events of a frame; of one that cannot be read, what is kept of it. Raises LoginLostError."""
+        stats = self.stats
+        stats.frames += 1
+        stats.bytes += len(frame)
+        begun = 0.0 if stats.frames % _PARSES_TIMED else time.perf_counter()
+        try:
+            events = session.parse(frame, received_at)
+        except (ParseError, VenueRefused) as error:
+            events = self.excuse(error, session.stream_of(frame), frame, received_at)
+        if begun:
+            self._observe_parse(time.perf_counter() - begun)
+        return events
+
+    def answer(self, session: Session, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
+        """The events of an answer to a request; `b""` where none came. Raises LoginLostError."""
+        try:
+            return session.answer(request, body, received_at)
+        except (ParseError, VenueRefused) as error:
+            return self.excuse(error, request.path, body, received_at) if body else ()
+
+    def excuse(
+        self, error: ParseError | VenueRefused, channel: str, frame: bytes, received_at: int
+    ) -> Sequence[Event]:
+        """What is written down instead of the events of a frame that has none.
+
+        Raises:
+            LoginLostError: the venue refuses our account.
+        """
+        if isinstance(error, LoginRefused):
+            self.note_refused_login(str(error))
+            raise LoginLostError(f"login refused: {error}") from error
+        if isinstance(error, VenueRefused):
+            self.stats.refused += 1
+            self._log.error("venue refused a request", error=str(error))
+            return ()
+        self.stats.rejected += 1
+        kept = frame[:_KEPT_OF_A_REJECTED_FRAME]
+        return (RejectedFrame(self._venue, received_at, str(error), kept, channel or None),)
+
+    def note_refused_login(self, why: str) -> None:
+        """The venue refuses our account: a human must act."""
+        self.stats.refused += 1
+        self._log.error("venue refused the login", error=why)
+
+    def redacted(self, data: bytes) -> bytes:
+        """The bytes without a key."""
+        return data if self._credentials is None else self._credentials.redact_bytes(data)
+
+    def words(self, error: Exception) -> str:
+        """The error in one line, without a key; some have a name and no words."""
+        words = " ".join(str(error).split()) or type(error).__name__
+        return words if self._credentials is None else self._credentials.redact(words)

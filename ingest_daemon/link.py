@@ -1,0 +1,271 @@
+"""The only file with sockets: one socket and its session, from connecting to its loss.
+
+What lives here: connecting, subscribing, receive times, the watchdog, fetching what a session asks for. What
+never does: trying again (`feed.py`), the meaning of a frame (`venues`), batches, the database.
+
+While the sink is full the socket is not read: TCP pushes back, nothing is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final, Never
+from urllib.parse import urlsplit
+
+import httpx
+import structlog
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
+from ingest_daemon.events import Event
+from ingest_daemon.intake import FeedStaleError, Intake, LoginLostError, Sink
+from ingest_daemon.venues import KeyedSession, Request, Session, VenueProtocol
+
+__all__ = ["HTTP_TIMEOUT_S", "RECORDED", "Link", "Route", "is_local", "now"]
+
+RECORDED: Final = Subprotocol("sentinet.recorded.v1")
+"""Every frame is a line of a recording: nanoseconds since 1970 UTC, a space, the venue's frame."""
+
+HTTP_TIMEOUT_S: Final = 10.0
+_LONGEST_FRAME: Final = 16 * 2**20
+_LOGIN_STATUSES: Final = (401, 403)
+
+# They write whole URLs, some with a key, at INFO and DEBUG.
+for _library in ("httpx", "httpcore", "websockets"):
+    logging.getLogger(_library).setLevel(logging.WARNING)
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a venue is reached."""
+
+    websocket_url: str
+    rest_url: str
+    stale_after_s: float  # a socket that is silent for longer is given up
+    is_recorded: bool = False  # whether frames come with their receive times
+    has_account: bool = False
+
+
+class Link:
+    """One socket. `run` it once.
+
+    Args:
+        session: what is said and understood on it.
+        protocol: of the session.
+        route: where it leads.
+        intake: what becomes of the frames.
+        sink: who says when to stop reading.
+        put: takes the events, and the bytes they came in; may be replaced at any time.
+        on_data: called with the link and the receive time of the first frame that shows that data flows.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        protocol: VenueProtocol,
+        route: Route,
+        intake: Intake,
+        sink: Sink,
+        put: Callable[[Sequence[Event], int], None],
+        on_data: Callable[[Link, int], None],
+    ) -> None:
+        self.session = session
+        self.put = put
+        self.last_received_at: int | None = None  # once data flows
+        self._protocol = protocol
+        self._route = route
+        self._intake = intake
+        self._sink = sink
+        self._on_data = on_data
+        self._heard_at = 0.0
+        self._is_held_back = False
+        self._socket: ClientConnection | None = None
+
+    async def run(self) -> FeedLost:
+        """Open the socket and receive until it is lost; how it was lost."""
+        try:
+            socket = await self._connect()
+        except (OSError, TimeoutError, WebSocketException) as error:
+            return self._unconnected(error)
+        client = httpx.AsyncClient(timeout=HTTP_TIMEOUT_S, trust_env=not is_local(self._route.rest_url))
+        lost: FeedLost | None = None
+        async with socket, client:
+            try:
+                async with asyncio.TaskGroup() as tasks:
+                    self._heard_at = time.monotonic()
+                    tasks.create_task(self._watch())
+                    tasks.create_task(self._keep_alive(socket))
+                    await self._receive(socket, client, tasks)
+            except* FeedLost as losses:
+                lost = next(error for error in losses.exceptions if isinstance(error, FeedLost))
+            finally:
+                # Of what the session still misses, the hole or the end of the feed takes over from here.
+                if self.last_received_at is not None:
+                    self.put(self.session.close(self.last_received_at), 0)
+        _obey_cancellation()
+        assert lost is not None, "receiving ends by a loss"
+        return lost
+
+    async def send(self, texts: Sequence[str]) -> None:
+        """Say something, if the socket is open. Who reads it will see that it is not."""
+        with suppress(ConnectionClosed):
+            for text in texts:
+                if self._socket is not None:
+                    await self._socket.send(text)
+
+    def _unconnected(self, error: Exception) -> FeedLost:
+        why = self._intake.words(error)
+        is_refused = isinstance(error, InvalidStatus) and error.response.status_code in _LOGIN_STATUSES
+        if not (self._route.has_account and is_refused):
+            return FeedLost(f"cannot connect: {why}")
+        self._intake.note_refused_login(why)
+        return LoginLostError(f"login refused: {why}")
+
+    async def _connect(self) -> ClientConnection:
+        url = self._route.websocket_url + self.session.path()
+        return await connect(
+            url,
+            compression=None,
+            max_size=_LONGEST_FRAME,
+            # The watchdog notices a dead link; a ping would also time out while we hold the socket back.
+            ping_interval=None,
+            close_timeout=1.0,
+            proxy=None if is_local(url) else True,
+            subprotocols=[RECORDED] if self._route.is_recorded else None,
+        )
+
+    async def _receive(
+        self, socket: ClientConnection, client: httpx.AsyncClient, tasks: asyncio.TaskGroup
+    ) -> Never:
+        if self._route.is_recorded and socket.subprotocol != RECORDED:
+            raise FeedLost(f"the server sends no receive times: it does not accept {RECORDED}")
+        session = self.session
+        try:
+            for text in session.subscribe():
+                await socket.send(text)
+            self._socket = socket
+            while True:
+                message = await socket.recv(decode=False)
+                self._heard_at = time.monotonic()
+                self._take(message)
+                for request in session.pending_requests():
+                    tasks.create_task(self._fetch(client, request))
+                for text in session.pending_messages():
+                    await socket.send(text)
+                if self._sink.is_full:
+                    await self._wait_for_room()
+        except ConnectionClosed as error:
+            raise FeedLost(self._intake.words(error)) from error
+
+    def _take(self, message: bytes) -> None:
+        if self._route.is_recorded and message.startswith(b"{"):
+            self._take_answer(message)
+            return
+        frame, received_at = self._split(message)
+        if self.last_received_at is not None:
+            self.last_received_at = received_at
+        elif _gives_data(self.session):
+            self.last_received_at = received_at
+            self._on_data(self, received_at)
+        events = self._intake.parse(self.session, frame, received_at)
+        if events:
+            self.put(events, len(frame))
+
+    def _take_answer(self, message: bytes) -> None:
+        """A server of recordings answers a request in its own time: that is no part of the recording."""
+        try:
+            self.session.parse(message, self.last_received_at or 0)
+        except (ParseError, VenueRefused) as error:
+            self._intake.excuse(VenueRefused(str(error)), "", message, 0)
+
+    def _split(self, message: bytes) -> tuple[bytes, int]:
+        """The venue's frame and when it was received, by our clock or the recording's."""
+        message = self._intake.redacted(message)
+        if not self._route.is_recorded:
+            return message, now()
+        stamp, _, frame = message.partition(b" ")
+        if not stamp.isdigit():
+            raise FeedLost(f"a frame without a receive time: {message[:40]!r}")
+        return frame, int(stamp) // 1_000
+
+    async def _wait_for_room(self) -> None:
+        self._is_held_back = True
+        try:
+            await self._sink.wait_for_room()
+        finally:
+            self._heard_at = time.monotonic()
+            self._is_held_back = False
+
+    async def _watch(self) -> Never:
+        """Raise when the socket is silent for too long; while we do not read it, it may be."""
+        stale_after_s = self._route.stale_after_s
+        while True:
+            silent_s = 0.0 if self._is_held_back else time.monotonic() - self._heard_at
+            if silent_s >= stale_after_s:
+                raise FeedStaleError(f"no frame for {stale_after_s:g} s")
+            await asyncio.sleep(stale_after_s - silent_s)
+
+    async def _keep_alive(self, socket: ClientConnection) -> None:
+        """Send what the venue wants to hear from a client whose socket is idle."""
+        idle_s = self._protocol.keep_alive_s
+        while idle_s is not None:
+            silent_s = time.monotonic() - self._heard_at
+            if silent_s < idle_s:
+                await asyncio.sleep(idle_s - silent_s)
+                continue
+            text = self.session.keep_alive()
+            if text is not None:
+                with suppress(ConnectionClosed):  # who reads the socket will see it
+                    await socket.send(text)
+            await asyncio.sleep(idle_s)
+
+    async def _fetch(self, client: httpx.AsyncClient, request: Request) -> None:
+        """Answer a request of the session; what cannot be fetched now, the session asks for again."""
+        try:
+            response = await client.get(self._route.rest_url + request.path)
+            body = b"" if response.is_server_error else self._intake.redacted(response.content)
+            failure = f"HTTP status {response.status_code}"
+        except httpx.HTTPError as error:
+            body, failure = b"", self._intake.words(error)
+        if not body:
+            _log.warning("request failed", path=request.path, error=failure)
+        recorded_at = self.last_received_at if self._route.is_recorded else None
+        events = self._intake.answer(self.session, request, body, recorded_at or now())
+        if events:
+            self.put(events, len(body))
+
+
+def now() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1_000
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL is this machine's: then no proxy stands between."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _obey_cancellation() -> None:
+    """Raise if this task was cancelled: a TaskGroup that is ending by an error swallows it (Python 3.11)."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _gives_data(session: Session) -> bool:
+    """Whether a frame of it shows that data flows; what comes before a login does not."""
+    return not isinstance(session, KeyedSession) or session.is_logged_in

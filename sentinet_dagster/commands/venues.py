@@ -1,0 +1,74 @@
+"""`sentinet venues`: the dialects that the daemon speaks, and what each gives.
+
+What lives here: the list as JSON and as a table. What never does: deciding what a venue gives.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sentinet_dagster.commands.console import JsonOption, print_json
+
+_GIVES = (
+    ("trades", "trades"),
+    ("quotes", "quotes"),
+    ("book_depth", "book"),
+    ("reference_prices", "prices"),
+    ("sequence_check", "sequence"),
+    ("checksum", "checksum"),
+    ("trade_history", "history"),
+)
+
+
+def venues(as_json: JsonOption = False) -> None:
+    """List the dialects that venues.yaml may name as `protocol`, and what each gives."""
+    found = _described()
+    if as_json:
+        print_json({"venues": found})
+    else:
+        _print_table(found)
+
+
+def _described() -> dict[str, dict[str, Any]]:
+    import msgspec
+
+    from ingest_daemon.venues import VENUES, KeyedVenueProtocol, PolledVenueProtocol
+
+    return {
+        name: {
+            **msgspec.structs.asdict(venue.capabilities),
+            "channels": list(venue.channels),
+            "transport": "poll" if isinstance(venue, PolledVenueProtocol) else "websocket",
+            "needs": list(venue.needs) if isinstance(venue, KeyedVenueProtocol) else [],
+        }
+        for name, venue in VENUES.items()
+    }
+
+
+def _print_table(found: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("protocol", *(heading for _, heading in _GIVES), "by", "needs", "channels"):
+        table.add_column(heading, no_wrap=heading != "channels")
+    for name, venue in found.items():
+        gives = (_word(venue[field]) for field, _ in _GIVES)
+        table.add_row(name, *gives, venue["transport"], _words(venue["needs"]), _words(venue["channels"]))
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(table)
+    console.print(
+        "book: levels a side. Keys come from SENTINET_VENUE_<NAME>_KEY and _SECRET, <NAME> in venues.yaml."
+    )
+
+
+def _word(value: bool | int) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "–"
+    return str(value) if value else "–"
+
+
+def _words(values: Sequence[str]) -> str:
+    return ", ".join(values) or "–"
