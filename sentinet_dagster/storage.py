@@ -27,7 +27,7 @@ __all__ = [
     "load_storage",
 ]
 
-_SPAN: Final = re.compile(r"(\d{1,6}) (hour|day|week)s?")
+_SPAN: Final = re.compile(r"([0-9]{1,6}) (hour|day|week)s?")
 _SPAN_FORM: Final = "a number of hours, days or weeks such as 30 days"
 _FOR_EVER: Final = "forever"
 
@@ -68,6 +68,8 @@ class StorageError(ValueError):
 
 
 def _span(value: object) -> object:
+    if isinstance(value, timedelta):  # from code; YAML has none
+        return value
     match = _SPAN.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(value)

@@ -111,7 +111,7 @@ $$;
 -- The first blocks of the stretches of `pages` blocks in which rows are expired.
 create or replace function ops.expired_blocks(of_relation text, pages integer)
 returns setof bigint
-language plpgsql stable security definer set search_path = pg_catalog, pg_temp
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set lock_timeout = '2s'
 as $$
 declare
     found record;

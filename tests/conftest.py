@@ -2,8 +2,8 @@
 
 Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`, its
 Apache edition; skipped with the reason where it cannot run), and a third time on a server of the community
-edition where SENTINET_TEST_COMMUNITY_URL (a superuser's URL) leads to one. SENTINET_TEST_DATABASE_URL replaces
-all of them. What only the community edition can pass takes the fixture `community_database_url`.
+edition where SENTINET_TEST_COMMUNITY_URL (a superuser's URL) leads to one. SENTINET_TEST_DATABASE_URL
+replaces all of them. What only the community edition can pass takes the fixture `community_database_url`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""config/storage.yaml: what is accepted, what is said of what is not, and what the file that is shipped means."""
+"""config/storage.yaml: what is accepted, what is said of what is not, what the shipped file means."""
 
 from __future__ import annotations
 

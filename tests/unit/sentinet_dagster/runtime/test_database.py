@@ -18,7 +18,9 @@ def test_storage_comes_from_its_file(tmp_path: Path) -> None:
 
 def test_a_wrong_storage_file_is_named_with_its_key(tmp_path: Path) -> None:
     (tmp_path / "storage.yaml").write_text("retention: {facts: a month}\n")
-    with pytest.raises(UserError, match=r"storage\.yaml: retention\.facts is 'a month': expected a number of"):
+    with pytest.raises(
+        UserError, match=r"storage\.yaml: retention\.facts is 'a month': expected a number of"
+    ):
         read_storage(tmp_path)
     (tmp_path / "storage.yaml").write_text("retention: [\n")
     with pytest.raises(UserError, match=r"storage\.yaml: line 2, column 1: not YAML"):

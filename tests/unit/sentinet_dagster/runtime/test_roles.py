@@ -25,7 +25,11 @@ def test_what_is_no_password_is_named_and_not_quoted(password: str) -> None:
 @pytest.mark.parametrize(
     ("product", "dagster", "name"),
     [
-        ("postgresql://a:b@db:5432/sentinet", "postgresql://a:b@db:5432/sentinet_dagster", "sentinet_dagster"),
+        (
+            "postgresql://a:b@db:5432/sentinet",
+            "postgresql://a:b@db:5432/sentinet_dagster",
+            "sentinet_dagster",
+        ),
         ("postgresql://a:b@db:5432/sentinet", "postgresql://a:b@other:5432/sentinet_dagster", ""),
         ("postgresql://a:b@db:5432/sentinet", "postgresql://a:b@db:5433/sentinet_dagster", ""),
         ("postgresql://a:b@db:5432/sentinet", "postgresql://a:b@db:5432/sentinet", ""),
