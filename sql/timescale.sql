@@ -6,12 +6,15 @@
 
 do $$
 begin
-    -- Installed on the machine is not enough: the library has to be loaded when the server starts.
+    -- Installed on the machine is not enough: the library has to be loaded when the server starts. Its loader is known by
+    -- its settings, which anybody may read.
     if exists (select from pg_available_extensions where name = 'timescaledb')
-        and current_setting('shared_preload_libraries') ~ '\mtimescaledb\M'
+        and current_setting('timescaledb.disable_load', true) is not null
     then
         create extension if not exists timescaledb;
     end if;
+exception when insufficient_privilege then
+    raise notice 'timescaledb is there and may not be created: tables stay plain';
 end
 $$;
 
