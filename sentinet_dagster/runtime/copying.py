@@ -164,15 +164,11 @@ def _copy(source: _Connection, target: _Connection, table: _Table) -> int:
         query += sql.SQL(_LAST_HOUR)
     out = sql.SQL("copy ({}) to stdout (format binary)").format(query)
     into = sql.SQL("copy {} ({}) from stdin (format binary)").format(_named(table.name), listed)
-    with (
-        source.cursor() as reader,
-        target.cursor() as writer,
-        reader.copy(out) as rows,
-        writer.copy(into) as sink,
-    ):
-        for part in rows:
-            sink.write(part)
-    return writer.rowcount
+    with source.cursor() as reader, target.cursor() as writer:
+        with reader.copy(out) as rows, writer.copy(into) as sink:
+            for part in rows:
+                sink.write(part)
+        return writer.rowcount
 
 
 def _continue_numbering(target: _Connection, table: str, column: str, sequence: str) -> None:
