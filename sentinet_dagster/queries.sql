@@ -35,7 +35,7 @@ order by started_at, ended_at, venue, channel, relation, instrument_id, cause;
 
 -- name: rejected_frames
 -- The frames received in [start, end) that could not be parsed, without their bytes.
-select rejected_frame_id, venue, channel, instrument_id, received_at, error
+select rejected_frame_id, venue, channel, instrument_id, received_at, error, frames
 from market.rejected_frames
 where received_at >= %(start)s::timestamptz and received_at < %(end)s::timestamptz
 order by received_at, venue, rejected_frame_id;
