@@ -546,3 +546,45 @@ where
     alerts.window_start >= %(start)s::timestamptz
     and alerts.window_start < %(end)s::timestamptz
     and alerts.state <> 'retracted';
+
+-- name: expiring
+-- The relations that grow with time: what removes rows that are too old (a policy, chunks, rows) and from when on they are
+-- kept (null: for ever).
+select relation, before, removed_by from ops.expiring();
+
+-- name: drop_expired_chunk
+-- Drop the oldest chunk that is expired as a whole: its name and size, no row where there is none.
+select chunk, bytes from ops.drop_expired_chunk(%(relation)s::text);
+
+-- name: expired_blocks
+-- The first blocks of the stretches of `pages` blocks with expired rows.
+select expired.block from ops.expired_blocks(%(relation)s::text, %(pages)s::integer) as expired (block);
+
+-- name: delete_expired
+-- Delete the expired rows of a stretch of blocks; how many there were.
+select ops.delete_expired(%(relation)s::text, %(block)s::bigint, %(pages)s::integer) as deleted;
+
+-- name: summarize_again
+-- Let the relation's block-range indexes forget what was deleted from a stretch of blocks.
+select ops.summarize_again(%(relation)s::text, %(block)s::bigint, %(pages)s::integer);
+
+-- name: facts_are_gone
+-- Whether [start, end) was judged, begins before facts are kept, and none of them is left: one row.
+select
+    exists (
+        select from surveillance.windows
+        where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+    )
+    and exists (
+        select from ops.expiring()
+        where relation = 'market.trades' and before > %(start)s::timestamptz
+    )
+    and not exists (
+        select from market.trades where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.quotes where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.books where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    ) as are_gone;

@@ -115,7 +115,9 @@ def windows(context: AssetExecutionContext, timescale: Timescale) -> Materialize
         return built.frame
 
     wanted = [(start, end)] if pieces is None else pieces
-    parts = [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
+    parts = _with_facts(
+        context, timescale, [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
+    )
     return _in_turn(context, timescale, schema.WINDOWS, (start, end), parts, judge)
 
 
@@ -259,6 +261,25 @@ def _in_turn(
             **({"completeness_min": min(completeness)} if completeness else {}),
         }
     )
+
+
+def _with_facts(
+    context: AssetExecutionContext, timescale: Timescale, parts: Sequence[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime]]:
+    """The parts without those whose facts are no longer kept: their windows stay as they were built.
+
+    Windows outlive facts (config/storage.yaml): built again of nothing they would take back what was found.
+    """
+    kept = [
+        (low, high)
+        for low, high in parts
+        if not timescale.fetch("facts_are_gone", start=low, end=high)[0]["are_gone"]
+    ]
+    if len(kept) < len(parts):
+        context.log.warning(
+            f"{len(parts) - len(kept)} of {len(parts)} parts stay as they are: their facts are no longer kept"
+        )
+    return kept
 
 
 def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:

@@ -89,6 +89,7 @@ def _collect(home: Home) -> dict[str, Any]:
         "phase": state.phase if state else None,
         "processes": reading.process_table(state),
         "database": None,
+        "storage": None,
         "addresses": state.addresses if state else {},
         "feeds": {},
         "judging": {},
@@ -98,6 +99,7 @@ def _collect(home: Home) -> dict[str, Any]:
     with open_database() as url, connect(url, autocommit=True) as connection:
         result["database"] = reading.database_status(connection, url)
         if not is_empty(connection):
+            result["storage"] = reading.storage_status(connection)
             result["feeds"] = reading.feed_status(connection)
             result["judging"] = reading.judging_status(connection)
     return result
@@ -128,6 +130,8 @@ def _print_status(result: dict[str, Any]) -> None:
     if result["database"]:
         database = result["database"]
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
+    if result["storage"]:
+        _print_storage(console, result["storage"])
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
     _print_judging(console, result["judging"])
@@ -146,3 +150,21 @@ def _print_status(result: dict[str, Any]) -> None:
             f"{venue}: {feed['rows']:,} rows, {feed['rows_per_s']}/s, last {feed['silent_s']} s ago, "
             f"{feed['gaps']} gaps"
         )
+
+
+def _print_storage(console: Console, storage: dict[str, Any]) -> None:
+    able = "hypertables" if storage["hypertables"] else "plain tables"
+    packed = "columnstore" if storage["compression"] else "no compression"
+    console.print(
+        f"storage   {storage['edition']}: {able}, {packed}; "
+        f"what is too old is removed by {storage['retention_by']}"
+    )
+    for name, relation in storage["relations"].items():
+        kept = "for ever" if relation["kept_days"] is None else f"{relation['kept_days']:g} days"
+        line = f"          {name:<28} {relation['mb']:>10,.1f} MB  kept {kept}"
+        if relation["columnstore"]:
+            sizes = relation["columnstore"]
+            line += f", {sizes['from_mb']:,.1f} MB stored in {sizes['to_mb']:,.1f}"
+        console.print(line)
+    for name in storage["to_move"]:
+        console.print(f"          {name} is no hypertable yet: see `sentinet migrate --to-hypertables`")

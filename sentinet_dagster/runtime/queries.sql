@@ -87,6 +87,24 @@ select
     current_setting('timescaledb.license', true) as timescaledb_license,
     pg_database_size(current_database()) as bytes;
 
+-- name: storage
+-- Every relation that grows with time: its size in bytes, for how long it is kept (null: for ever), what removes the rest,
+-- and, of what is in the columnstore, its size before and after.
+select
+    expiring.relation,
+    sizes.bytes,
+    sizes.rowstore_bytes,
+    sizes.columnstore_bytes,
+    expiring.removed_by,
+    expiring.keep
+from ops.expiring() as expiring
+inner join ops.sizes() as sizes on expiring.relation = sizes.relation
+order by expiring.relation;
+
+-- name: has_storage
+-- Whether the database is migrated as far as to say how it stores.
+select to_regprocedure('ops.sizes()') is not null as has_storage;
+
 -- name: market_state
 -- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.
 with recent as (

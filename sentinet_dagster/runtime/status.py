@@ -13,8 +13,10 @@ from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import without_password
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.state import RunState, read_state
+from sentinet_dagster.storage import STORED
 
 RATE_SPAN = timedelta(seconds=30)
+_CHUNKED = tuple(stored.relation for stored in STORED if stored.chunks)
 
 
 def running_state(home: Home) -> RunState | None:
@@ -43,8 +45,36 @@ def process_table(state: RunState | None) -> dict[str, dict[str, Any]]:
 
 def database_status(connection: readings.Connection, url: str) -> dict[str, Any]:
     """The database: its address without the password, what it is, its size."""
-    edition = readings.edition(connection)
-    return {"url": without_password(url), "edition": edition.name, "size_mb": round(edition.size_mb, 1)}
+    server = readings.server(connection)
+    return {"url": without_password(url), "edition": server.name, "size_mb": round(server.size_mb, 1)}
+
+
+def storage_status(connection: readings.Connection) -> dict[str, Any]:
+    """What the edition means for what is stored: compression, who removes what is too old, sizes."""
+    edition = readings.server(connection).edition
+    stored = readings.storage(connection)
+    return {
+        "edition": edition.value,
+        "hypertables": edition.has_hypertables,
+        "compression": edition.has_policies,
+        "retention_by": "policies of the server" if edition.has_policies else "maintain_storage_daily",
+        "to_move": [
+            relation
+            for relation in _CHUNKED
+            if edition.has_hypertables and relation in stored and stored[relation].removed_by == "rows"
+        ],
+        "relations": {
+            relation: {
+                "mb": round(size.mb, 1),
+                "kept_days": None if size.keep is None else round(size.keep / timedelta(days=1), 2),
+                "removed_by": size.removed_by,
+                "columnstore": None
+                if size.rowstore_mb is None or size.columnstore_mb is None
+                else {"from_mb": round(size.rowstore_mb, 1), "to_mb": round(size.columnstore_mb, 1)},
+            }
+            for relation, size in stored.items()
+        },
+    }
 
 
 def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
