@@ -1,4 +1,4 @@
-"""The database's clock is moved, back and forth, while windows are judged: the judgement is that of a backfill."""
+"""A clock moved back and forth while windows are judged: the judgement is that of a backfill."""
 
 from __future__ import annotations
 

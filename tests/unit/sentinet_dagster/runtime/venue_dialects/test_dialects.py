@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_daemon.errors import LoginRefused, ParseError, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, ReferencePrice, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, ReferencePrice, Trade
 from ingest_daemon.venues import (
     VENUES,
     Credentials,
@@ -391,7 +391,7 @@ def test_damaged_frames_among_whole_ones_are_events_or_refused_and_never_anythin
         session.stream_of(frame)
         session.pending_messages()
         session.pending_requests()
-    assert all(isinstance(gap, FeedGap) for gap in session.close(at))
+    assert all(isinstance(event, FeedGap | BookFlow) for event in session.close(at))
 
 
 @pytest.mark.parametrize("name", POLLED)
