@@ -19,8 +19,10 @@ from ingest_daemon.batcher import Limits
 from ingest_daemon.config import Settings, VenueSettings
 from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreRejected, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
+from ingest_daemon.events import GapCause
 from ingest_daemon.feed import Feed
 from ingest_daemon.health import Health, serve
+from ingest_daemon.holes import Holes
 from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
 from ingest_daemon.resumption import Resumption
@@ -134,7 +136,13 @@ async def _ingest(
     tuning = settings.tuning
     queue = EventQueue(tuning.queue_bytes)
     health.queue_bytes.set_function(lambda: queue.bytes)
-    resumption = Resumption(lambda gap: queue.put(gap.venue, (gap,), 0))
+    holes = _holes(settings, symbols)
+
+    def tell_pause(venue: str, started_at: int, ended_at: int) -> None:
+        cause, detail = GapCause.NOT_RUNNING, "the daemon was not running"
+        queue.put(venue, holes[venue].of_all(started_at, ended_at, cause, detail), 0)
+
+    resumption = Resumption(tell_pause)
     feeds = _feeds(settings, symbols, queue, health, resumption)
     health.watch({venue: feed.stats for venue, feed in feeds.items()})
     spool = None if ground.spool is None else SpoolThread(ground.spool)
@@ -163,6 +171,13 @@ async def _ingest(
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
+
+
+def _holes(settings: Settings, symbols: Mapping[str, Mapping[str, Listing]]) -> dict[str, Holes]:
+    return {
+        venue: Holes(venue, VENUES[wanted.protocol], wanted.channels, symbols[venue])
+        for venue, wanted in settings.enabled_venues.items()
+    }
 
 
 def _feeds(
@@ -215,6 +230,8 @@ def _feed(
         websocket_url=wanted.websocket_url,
         rest_url=wanted.rest_url,
         stale_after_s=wanted.stale_after_s,
+        channel_limits=wanted.channel_stale_after_s,
+        rotate_after_s=wanted.rotate_after_s,
         is_recorded=wanted.received_at == "recorded",
         observe_parse=health.parse_seconds.observe,
         on_first_frame=resumption.resume,

@@ -18,19 +18,23 @@ import msgspec
 
 from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.events import Event, FactRelation, FeedGap
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
+from ingest_daemon.venues.roll import Roll, Stream
 from ingest_daemon.venues.stream_books import Pauses
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
 _STREAMS_PER_REQUEST = 200
+_DAY_S = 86_400.0
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
+_ANEW = ("UNSUBSCRIBE", "SUBSCRIBE")
 
 
 Kind = Literal["spot", "usdm", "coinm"]
@@ -64,6 +68,16 @@ _USDM_CHANNELS = {
 }  # COIN-M has the same
 
 
+_RELATIONS: Mapping[str, FactRelation] = {
+    "trade": "trades",
+    "aggTrade": "trades",
+    "bookTicker": "quotes",
+    "depth20": "books",
+    "depth": "books",
+    "markPrice": "reference_prices",
+}
+
+
 class BinanceMarket(msgspec.Struct, frozen=True):
     """One of Binance's markets: an entry of `VENUES`."""
 
@@ -75,6 +89,7 @@ class BinanceMarket(msgspec.Struct, frozen=True):
     sequence_rule: SequenceRule
     read_diff: frames.DiffReader
     keep_alive_s: float | None = None  # the venue pings, the client's library answers
+    longest_connection_s: float | None = _DAY_S
 
     @property
     def channels(self) -> Sequence[str]:
@@ -90,6 +105,10 @@ class BinanceMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(self.channel_table)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return BinanceSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, {"depth"})
 
     def symbol_of(self, stream: str) -> str:
         """What stands before the @; the streams of the whole market (`!ticker@arr`) name no symbol."""
@@ -113,6 +132,7 @@ class BinanceSession:
         self._streams = [
             symbol.lower() + market.channel_table[channel].live for symbol in symbols for channel in channels
         ]
+        self.roll = Roll()
         self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
@@ -126,10 +146,7 @@ class BinanceSession:
 
     def subscribe(self) -> Sequence[str]:
         """SUBSCRIBE requests of at most 200 streams each, numbered from 1."""
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
-            for number, streams in enumerate(self._chunks(), start=1)
-        ]
+        return [_text("SUBSCRIBE", streams, number) for number, streams in enumerate(self._chunks(), start=1)]
 
     def keep_alive(self) -> str | None:
         """None: the venue pings."""
@@ -187,8 +204,10 @@ class BinanceSession:
             read = self._depth_reader(market, name, symbol, listing)
         else:
             read = in_base_units(listing, channel.reader(symbol, listing.instrument_id))
+        stream = Stream(name, symbol, (listing.instrument_id,))
+        again = [_text(method, [symbol.lower() + channel.live], 0) for method in _ANEW]
         for suffix in (channel.live, *channel.recorded):
-            self._readers[(symbol.lower() + suffix).encode()] = read
+            self.roll.add(self._readers, (symbol.lower() + suffix).encode(), stream, read, again)
 
     def _depth_reader(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> Reader:
         builder = BookBuilder(
@@ -250,6 +269,10 @@ class BinanceSession:
             return "a request"
         first, *more = chunks[number - 1]
         return f"to subscribe to {first}" + (f" and {len(more)} more" if more else "")
+
+
+def _text(method: str, streams: Sequence[str], number: int) -> str:
+    return msgspec.json.encode({"method": method, "params": streams, "id": number}).decode()
 
 
 class _BookFeed:

@@ -20,17 +20,25 @@ import msgspec
 
 from ingest_daemon.books import BookBuilder, ContiguousIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import bybit_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["BYBIT_INVERSE", "BYBIT_LINEAR", "BybitMarket", "BybitSession"]
 
 _BEST = "orderbook.1"
 _CHANNELS = ("publicTrade", "tickers", _BEST, *(f"orderbook.{depth}" for depth in (50, 200, 500, 1000)))
+_RELATIONS: Mapping[str, FactRelation] = {
+    "publicTrade": "trades",
+    "tickers": "reference_prices",
+    _BEST: "quotes",
+    **dict.fromkeys(_CHANNELS[3:], "books"),
+}
 _TOPIC = b'{"topic":"'
 # BTCUSD, BTCUSDU23; but not BTCUSDT, BTCPERP, BTC-29DEC23.
 _INVERSE = re.compile(r"USD([FGHJKMNQUVXZ]\d\d)?\Z")
@@ -46,6 +54,7 @@ class BybitMarket(msgspec.Struct, frozen=True):
         trades=True, quotes=True, book_depth=20, reference_prices=True, sequence_check=True
     )
     keep_alive_s: float | None = 15.0
+    longest_connection_s: float | None = None
 
     @property
     def channels(self) -> Sequence[str]:
@@ -61,6 +70,10 @@ class BybitMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(_CHANNELS)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return BybitSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, _CHANNELS[3:])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the last dot."""
@@ -92,7 +105,9 @@ class BybitSession(StreamSession):
         for symbol, listing in symbols.items():
             for channel in channels:
                 key = _TOPIC + f'{channel}.{symbol}"'.encode()
-                self._readers[key] = in_base_units(listing, self._reader(channel, symbol, listing))
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                read = in_base_units(listing, self._reader(channel, symbol, listing))
+                self.roll.add(self._readers, key, stream, read, _anew(channel, symbol))
 
     def path(self) -> str:
         """The market's public topics."""
@@ -139,9 +154,7 @@ class BybitSession(StreamSession):
             with_quotes=channel == _BEST or _BEST not in self._channels,
             with_books=channel != _BEST,
         )
-        topic = [f"{channel}.{symbol}"]
-        again = (_text("unsubscribe", symbol, topic), _text("subscribe", symbol, topic))
-        return self.books.add(builder, frames.update_reader(symbol), again)
+        return self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
 
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """A frame that does not begin with a topic subscribed to."""
@@ -170,6 +183,11 @@ class _Other(msgspec.Struct, gc=False):
 
 
 _decode_other = msgspec.json.Decoder(_Other).decode
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    topic = [f"{channel}.{symbol}"]
+    return _text("unsubscribe", symbol, topic), _text("subscribe", symbol, topic)
 
 
 def _text(operation: str, symbol: str, topics: Sequence[str]) -> str:

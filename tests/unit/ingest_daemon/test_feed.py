@@ -154,8 +154,8 @@ async def test_a_cut_socket_is_opened_again_and_the_hole_is_a_gap() -> None:
     assert [(gap.started_at, gap.ended_at) for gap in gaps] == [
         (earlier.received_at, later.received_at) for earlier, later in pairwise(trades)
     ]
-    assert {(gap.venue, gap.channel, gap.instrument_id, gap.cause) for gap in gaps} == {
-        ("here", None, None, GapCause.DISCONNECTED)
+    assert {(gap.venue, gap.channel, gap.relation, gap.cause) for gap in gaps} == {
+        ("here", "trade", "trades", GapCause.DISCONNECTED)
     }
     assert feed.stats.reconnects == 2
 
