@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -25,9 +25,10 @@ from ingest_daemon.health import Health, serve
 from ingest_daemon.holes import Holes
 from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
+from ingest_daemon.recorder import Recorder
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
-from ingest_daemon.venues import VENUES, Listing, PolledVenueProtocol
+from ingest_daemon.venues import VENUES, Credentials, Listing, PolledVenueProtocol
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
@@ -50,6 +51,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     health = Health()
     spool = _open_spool(settings)
+    recorder = _start_recorder(settings, health)
     store = StoreThread(settings.database_url, health)
     try:
         server = await _serve(health, settings)
@@ -57,7 +59,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ground = _Ground(settings, store, spool)
             symbols = await _unless(stop, ground.prepare())
             if symbols is not None:
-                await _ingest(settings, symbols, ground, health, stop)
+                await _ingest(settings, symbols, ground, health, recorder, stop)
         finally:
             server.close()
             await server.wait_closed()
@@ -65,6 +67,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         store.close()
         if spool is not None:
             spool.close()
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
+
+
+def _start_recorder(settings: Settings, health: Health) -> Recorder | None:
+    tuning = settings.tuning
+    if tuning.record is None:
+        return None
+    recorder = Recorder(tuning.record, tuning.record_buffer_bytes, tuning.record_file_bytes)
+    health.watch_recorder(recorder)
+    recorder.start()
+    return recorder
 
 
 def _open_spool(settings: Settings) -> Spool | None:
@@ -131,25 +145,34 @@ async def _ingest(
     symbols: Mapping[str, Mapping[str, Listing]],
     ground: _Ground,
     health: Health,
+    recorder: Recorder | None,
     stop: asyncio.Event,
 ) -> None:
     tuning = settings.tuning
     queue = EventQueue(tuning.queue_bytes)
-    health.queue_bytes.set_function(lambda: queue.bytes)
+    health.watch_queue(queue)
     holes = _holes(settings, symbols)
 
-    def tell_pause(venue: str, started_at: int, ended_at: int) -> None:
+    def tell_of_pause(venue: str, started_at: int, ended_at: int) -> None:
         cause, detail = GapCause.NOT_RUNNING, "the daemon was not running"
-        queue.put(venue, holes[venue].of_all(started_at, ended_at, cause, detail), 0)
+        gaps = holes[venue].of_all(started_at, ended_at, cause, detail)
+        queue.put(venue, gaps, 0)
+        if recorder is not None:
+            for gap in gaps:
+                recorder.gap(gap)
 
-    resumption = Resumption(tell_pause)
-    feeds = _feeds(settings, symbols, queue, health, resumption)
-    health.watch({venue: feed.stats for venue, feed in feeds.items()})
+    resumption = Resumption(tell_of_pause)
+    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder))
+    health.watch(
+        {venue: feed.stats for venue, feed in feeds.items()},
+        {venue: wanted.hours for venue, wanted in settings.enabled_venues.items() if wanted.hours},
+    )
     spool = None if ground.spool is None else SpoolThread(ground.spool)
     if spool is not None:
         health.watch_spool(spool)
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, ground.store, spool, list(feeds), limits, health)
+    health.lag_seconds.set_function(lambda: writer.lag_s)
     _log.info("ingest started", venues=list(feeds))
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -180,12 +203,17 @@ def _holes(settings: Settings, symbols: Mapping[str, Mapping[str, Listing]]) -> 
     }
 
 
+class _Around(NamedTuple):
+    """What every feed is wired to."""
+
+    queue: EventQueue
+    health: Health
+    resumption: Resumption
+    recorder: Recorder | None
+
+
 def _feeds(
-    settings: Settings,
-    symbols: Mapping[str, Mapping[str, Listing]],
-    queue: EventQueue,
-    health: Health,
-    resumption: Resumption,
+    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], around: _Around
 ) -> dict[str, Feed]:
     feeds = {}
     for venue, wanted in settings.enabled_venues.items():
@@ -194,7 +222,7 @@ def _feeds(
                 f"venues.yaml: venues.{venue}: enabled, but no active instrument of it is known; "
                 f"add one with `venue: {venue}` to instruments.yaml and run `sentinet migrate`"
             )
-        feeds[venue] = _feed(venue, wanted, symbols[venue], queue, settings, health, resumption)
+        feeds[venue] = _feed(venue, wanted, symbols[venue], settings.credentials.get(venue), around)
     return feeds
 
 
@@ -202,23 +230,25 @@ def _feed(
     venue: str,
     wanted: VenueSettings,
     symbols: Mapping[str, Listing],
-    queue: EventQueue,
-    settings: Settings,
-    health: Health,
-    resumption: Resumption,
+    credentials: Credentials | None,
+    around: _Around,
 ) -> Feed:
     protocol = VENUES[wanted.protocol]
+    recording = None
+    if around.recorder is not None:
+        recording = around.recorder.venue(venue, protocol.name, symbols, wanted.channels)
     if isinstance(protocol, PolledVenueProtocol):
         return PolledFeed(
             venue,
             protocol,
             symbols,
             wanted.channels,
-            queue,
+            around.queue,
             rest_url=wanted.rest_url,
             call_limits=wanted.call_limits or protocol.call_limits,
-            on_first_frame=resumption.resume,
-            credentials=settings.credentials.get(venue),
+            on_first_frame=around.resumption.resume,
+            credentials=credentials,
+            recording=recording,
         )
     assert wanted.websocket_url is not None, "the settings are checked"
     return Feed(
@@ -226,16 +256,17 @@ def _feed(
         protocol,
         symbols,
         wanted.channels,
-        queue,
+        around.queue,
         websocket_url=wanted.websocket_url,
         rest_url=wanted.rest_url,
         stale_after_s=wanted.stale_after_s,
         channel_limits=wanted.channel_stale_after_s,
         rotate_after_s=wanted.rotate_after_s,
         is_recorded=wanted.received_at == "recorded",
-        observe_parse=health.parse_seconds.observe,
-        on_first_frame=resumption.resume,
-        credentials=settings.credentials.get(venue),
+        observe_parse=around.health.parse_seconds.observe,
+        on_first_frame=around.resumption.resume,
+        credentials=credentials,
+        recording=recording,
     )
 
 

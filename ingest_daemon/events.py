@@ -131,7 +131,11 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
-    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason."""
+    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason.
+
+    Or the count of those that were not kept (`refusals.py`): `frame` is empty then, `frames` says how many,
+    of one 5 s window, received from `received_at` to `last_received_at`.
+    """
 
     venue: str
     received_at: int
@@ -139,6 +143,8 @@ class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     channel: str | None = None
     instrument_id: int | None = None
+    frames: int = 1
+    last_received_at: int | None = None
 
 
 Event = Trade | Quote | Book | ReferencePrice | FeedGap | RejectedFrame

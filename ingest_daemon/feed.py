@@ -17,17 +17,18 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Never
 
 import structlog
 
 from ingest_daemon.backoff import backoff_s, login_backoff_s
 from ingest_daemon.errors import FeedLost
-from ingest_daemon.events import Event, GapCause
+from ingest_daemon.events import Event, FeedGap, GapCause
 from ingest_daemon.handover import Handover
 from ingest_daemon.holes import Holes
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
 from ingest_daemon.link import Link, Route, now
+from ingest_daemon.recorder import VenueRecording
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
 from ingest_daemon.vigil import Finding, Vigil
 
@@ -39,6 +40,7 @@ _LONGEST_OVERLAP_S: Final = 30.0  # what is not taken over by then is tried agai
 _OF_THE_LONGEST: Final = 0.9  # of what the venue allows
 _JITTER: Final = 0.2
 _LOOK_S: Final = 0.05
+_REJECTED_COUNTED_EVERY_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -105,6 +107,7 @@ class Feed:
         on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
+        recording: VenueRecording | None = None,
     ) -> None:
         self._venue = venue
         self._protocol = protocol
@@ -120,6 +123,7 @@ class Feed:
         self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._credentials = credentials
+        self._recording = recording
         self._log = _log.bind(venue=venue)
         self._current: Link | None = None
         self._hole: _Hole | None = None
@@ -133,6 +137,7 @@ class Feed:
     async def run(self) -> None:
         """Receive for ever."""
         attempt = refusals = 0
+        counting = asyncio.create_task(self._count_rejected())
         try:
             while True:
                 received = self.stats.frames
@@ -150,6 +155,15 @@ class Feed:
         finally:
             if not self._route.is_recorded:  # a recording's clock is known by its frames alone
                 self._end_hole(now())
+            counting.cancel()
+            self._put(self._intake.counts_of_rejected(None), 0)
+
+    async def _count_rejected(self) -> Never:
+        """Write down how many frames were not kept one by one, soon after each window."""
+        while True:
+            await asyncio.sleep(_REJECTED_COUNTED_EVERY_S)
+            if not self._route.is_recorded:  # its clock is known by its frames alone: the next one tells
+                self._put(self._intake.counts_of_rejected(now()), 0)
 
     async def _receive_until_lost(self) -> FeedLost:
         """Receive on one socket after the other, until one is lost before the next took over; how."""
@@ -177,6 +191,7 @@ class Feed:
             self._sink,
             self._put,
             self._go_live,
+            None if self._recording is None else self._recording.connect,
         )
         longest_s = self._protocol.longest_connection_s
         due_s = self._rotate_after_s
@@ -282,10 +297,7 @@ class Feed:
         for step, stream, started_at, ended_at in findings:
             if step == "tell":
                 detail = f"nothing of {stream.channel} of {stream.symbol}, while the socket is alive"
-                self._put(
-                    self._holes.of_stream(stream, started_at, ended_at, GapCause.STALE, detail),
-                    0,
-                )
+                self._tell_gaps(self._holes.of_stream(stream, started_at, ended_at, GapCause.STALE, detail))
 
     def _go_live(self, link: Link, received_at: int) -> None:
         """Data comes on a socket."""
@@ -317,4 +329,10 @@ class Feed:
         hole, self._hole = self._hole, None
         if hole is not None:
             ended_at = max(ended_at, hole.started_at)  # our clock may have been set back
-            self._put(self._holes.of_all(hole.started_at, ended_at, hole.cause, hole.detail), 0)
+            self._tell_gaps(self._holes.of_all(hole.started_at, ended_at, hole.cause, hole.detail))
+
+    def _tell_gaps(self, gaps: Sequence[FeedGap]) -> None:
+        self._put(gaps, 0)
+        if self._recording is not None:
+            for gap in gaps:
+                self._recording.gap(gap)

@@ -52,8 +52,9 @@ _INSERT_GAP: Final = """
     returning true
 """
 _INSERT_REJECTED: Final = """
-    insert into market.rejected_frames (venue, channel, instrument_id, received_at, error, frame)
-    values (%s, %s, %s, %s, %s, %s)
+    insert into market.rejected_frames (
+        venue, channel, instrument_id, received_at, last_received_at, error, frames, frame
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s)
     on conflict do nothing
     returning true
 """
@@ -364,7 +365,9 @@ def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
                 each.channel and _text(each.channel),
                 each.instrument_id,
                 _moment(each.received_at),
+                each.last_received_at and _moment(each.last_received_at),
                 _text(each.error),
+                each.frames,
                 each.frame,
             )
             for each in rejected

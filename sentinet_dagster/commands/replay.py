@@ -18,7 +18,10 @@ from sentinet_dagster.commands.console import JsonOption, print_json, say
 def replay(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES...", help="Recordings: `<ns> <raw JSON>` a line, plain or gzip."),
+        typer.Argument(
+            metavar="FILES...",
+            help="Recordings, or folders of them: `<ns> <raw JSON>` a line, plain, gzip or zstd.",
+        ),
     ],
     speed: Annotated[
         float | None,
@@ -30,7 +33,7 @@ def replay(
         str | None,
         typer.Option(
             metavar="PROTOCOL",
-            help="What the files speak; without it they are recognised.",
+            help="What files speak that do not say it; without it they are recognised.",
             show_default=False,
         ),
     ] = None,
@@ -55,8 +58,13 @@ def replay(
         }
         for name, stream in sorted(report.streams.items())
     }
+    for cut in report.cuts:
+        say(f"sentinet: {cut.path}: {cut.reason}; {cut.lines:,} lines of it are read")
+    if report.missed:
+        say(f"sentinet: {report.missed:,} lines are missing: the daemon could not record them")
     if as_json:
-        print_json({"streams": streams})
+        cuts = [{"path": cut.path, "lines": cut.lines, "reason": cut.reason} for cut in report.cuts]
+        print_json({"streams": streams, "cuts": cuts, "missed": report.missed})
     else:
         _print_table(streams)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentinet_dagster.commands.console import JsonOption, print_json, say
+from sentinet_dagster.commands.recording import RecordOption, record_into
 
 if TYPE_CHECKING:
     from sentinet_dagster.runtime.home import Home
@@ -19,6 +20,7 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")
     ] = False,
+    record: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the database, the ingest daemon and Dagster, and keep them running."""
@@ -26,6 +28,7 @@ def up(
     from sentinet_dagster.runtime import service
     from sentinet_dagster.runtime.home import Home
 
+    record_into(record)
     home = Home.from_environment(os.environ)
     instruments = configured_instruments()  # a wrong configuration is said here, before anything is made
 

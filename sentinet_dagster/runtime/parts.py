@@ -63,7 +63,7 @@ class Ports:
 
     @property
     def ingest_url(self) -> str:
-        """The ingest daemon's /healthz and /metrics."""
+        """The ingest daemon's /healthz, /livez and /metrics."""
         return f"http://{LOOPBACK}:{self.ingest_health}"
 
 
@@ -151,7 +151,8 @@ class Parts:
 
     def ingest(self) -> ProcessSpec:
         """The ingest daemon."""
-        healthy = answers_http(f"{self.ports.ingest_url}/healthz")
+        # Not /healthz: a venue that is away is waited for, and nothing else waits for it.
+        healthy = answers_http(f"{self.ports.ingest_url}/livez")
         return self._spec("ingest", [sys.executable, "-m", "ingest_daemon"], healthy, stop_s=8.0)
 
     def venue_server(self, port: int, seed: int, live_start_us: int) -> ProcessSpec:

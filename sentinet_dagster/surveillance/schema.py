@@ -237,6 +237,11 @@ REJECTED_FRAMES: Final = Relation(
         ),
         _RECEIVED_AT,
         Column("error", pl.String, "why it was refused"),
+        Column(
+            "frames",
+            pl.Int32,
+            "frames that the row stands for: 1, or as many of one window as were not kept one by one",
+        ),
     ),
 )
 

@@ -193,8 +193,10 @@ def _completeness_columns(
         feed_us[row] = _covered_us(gaps.filter(pl.col("relation").ne_missing("books")), grid)
         trade_us[row] = _covered_us(gaps.filter(pl.col("relation").fill_null("trades") == "trades"), grid)
         book_us[row] = _covered_us(gaps, grid)
-        columns = grid.columns_of(rejected_frames.filter(concerns)["received_at"].to_physical().to_numpy())
-        refused[row] = np.bincount(columns[columns >= 0], minlength=grid.columns)
+        rejected = rejected_frames.filter(concerns)
+        columns = grid.columns_of(rejected["received_at"].to_physical().to_numpy())
+        inside = columns >= 0
+        np.add.at(refused[row], columns[inside], rejected["frames"].to_numpy()[inside])
     arrived = accepted + refused
     share = np.divide(accepted, arrived, out=np.ones(grid.shape), where=arrived > 0)
     return {

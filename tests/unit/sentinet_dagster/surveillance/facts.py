@@ -75,7 +75,9 @@ def windows_of(
         frame(schema.QUOTES, quotes),
         frame(schema.BOOKS, books),
         frame(schema.FEED_GAPS, gaps, gap_id=1, venue="north", cause="disconnected", detail=""),
-        frame(schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON"),
+        frame(
+            schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON", frames=1
+        ),
         instruments(count),
         START,
         at(seconds),
@@ -138,8 +140,8 @@ def random_facts(seed: int, minutes: int, count: int = 3, per_minute: int = 120)
         for second, length, own in zip(opened, (0.5, 3.25, 30.0, 7.5), (None, 1, 2, None), strict=True)
     ]
     refused = [
-        {"received_at": at(float(second)), "instrument_id": 1}
-        for second in random.integers(0, minutes * 60, 5)
+        {"received_at": at(float(second)), "instrument_id": 1, "frames": int(frames)}
+        for second, frames in zip(random.integers(0, minutes * 60, 5), random.integers(1, 9, 5), strict=True)
     ]
     return Facts(
         schema.TRADES.conform(pl.DataFrame(trades)),
