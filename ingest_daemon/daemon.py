@@ -28,7 +28,14 @@ from ingest_daemon.poll import PolledFeed
 from ingest_daemon.recorder import Recorder
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
-from ingest_daemon.venues import VENUES, Credentials, Listing, PolledVenueProtocol
+from ingest_daemon.venues import (
+    VENUES,
+    Credentials,
+    KeyedVenueProtocol,
+    Listing,
+    PolledVenueProtocol,
+    VenueProtocol,
+)
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
@@ -260,7 +267,7 @@ def _feed(
         websocket_url=wanted.websocket_url,
         rest_url=wanted.rest_url,
         stale_after_s=wanted.stale_after_s,
-        channel_limits=wanted.channel_stale_after_s,
+        channel_limits={**_unwatched(wanted, protocol), **wanted.channel_stale_after_s},
         rotate_after_s=wanted.rotate_after_s,
         is_recorded=wanted.received_at == "recorded",
         observe_parse=around.health.parse_seconds.observe,
@@ -268,6 +275,12 @@ def _feed(
         credentials=credentials,
         recording=recording,
     )
+
+
+def _unwatched(wanted: VenueSettings, protocol: VenueProtocol) -> Mapping[str, float]:
+    """A market that closes falls silent every day: nothing is to be learnt from that."""
+    closes = bool(wanted.hours) or isinstance(protocol, KeyedVenueProtocol)
+    return dict.fromkeys(wanted.channels, 0.0) if closes else {}
 
 
 async def _serve(health: Health, settings: Settings) -> asyncio.Server:
