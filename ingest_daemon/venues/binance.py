@@ -21,6 +21,7 @@ from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation, FeedGap
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
+from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
 from ingest_daemon.venues.roll import Roll, Stream
@@ -31,7 +32,6 @@ __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "Bi
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
-_STREAMS_PER_REQUEST = 200
 _DAY_S = 86_400.0
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
 _ANEW = ("UNSUBSCRIBE", "SUBSCRIBE")
@@ -129,10 +129,11 @@ class BinanceSession:
         self._venue = venue
         self._symbols = symbols
         self._channels = channels
-        self._streams = [
-            symbol.lower() + market.channel_table[channel].live for symbol in symbols for channel in channels
-        ]
         self.roll = Roll()
+        table = market.channel_table
+        self._subscriptions = Subscriptions(
+            [symbol.lower() + table[channel].live for symbol in symbols for channel in channels]
+        )
         self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
@@ -145,8 +146,8 @@ class BinanceSession:
         return "/stream"
 
     def subscribe(self) -> Sequence[str]:
-        """SUBSCRIBE requests of at most 200 streams each, numbered from 1."""
-        return [_text("SUBSCRIBE", streams, number) for number, streams in enumerate(self._chunks(), start=1)]
+        """A request for all streams, or few."""
+        return self._subscriptions.opening()
 
     def keep_alive(self) -> str | None:
         """None: the venue pings."""
@@ -180,8 +181,8 @@ class BinanceSession:
         return requests
 
     def pending_messages(self) -> Sequence[str]:
-        """None: a lost book is fetched."""
-        return ()
+        """A refused request in parts; a lost book is fetched."""
+        return self._subscriptions.pending_messages()
 
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """Apply a snapshot. After ParseError or VenueRefused it is asked for again, after a pause."""
@@ -229,10 +230,6 @@ class BinanceSession:
 
         return read
 
-    def _chunks(self) -> list[list[str]]:
-        size = _STREAMS_PER_REQUEST
-        return [self._streams[i : i + size] for i in range(0, len(self._streams), size)]
-
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """A frame that does not begin with the envelope of a stream subscribed to."""
         other = _decode_other(frame)
@@ -243,7 +240,10 @@ class BinanceSession:
             return read(frame, received_at)
         refusal = _refusal_of(other)
         if refusal:
-            raise VenueRefused(f"{self._venue} refused {self._asked_in(other.id)}: {refusal}")
+            asked = self._subscriptions.refused(other.id)
+            if asked is not None:
+                raise VenueRefused(f"{self._venue} refused {asked}: {refusal}")
+            return ()
         if other.result is not msgspec.UNSET:
             return ()
         if other.lastUpdateId is None:
@@ -262,13 +262,6 @@ class BinanceSession:
         symbol = stream.partition("@")[0].upper()
         what = f"stream {stream!r:.{VALUE_SHOWN}}"
         return f"{what} is not subscribed" + ("" if symbol in self._symbols else f", nor is symbol {symbol}")
-
-    def _asked_in(self, number: int | str | None) -> str:
-        chunks = self._chunks()
-        if not isinstance(number, int) or not 1 <= number <= len(chunks):
-            return "a request"
-        first, *more = chunks[number - 1]
-        return f"to subscribe to {first}" + (f" and {len(more)} more" if more else "")
 
 
 def _text(method: str, streams: Sequence[str], number: int) -> str:
