@@ -147,14 +147,13 @@ class RecordingWriter:
             self._unflushed = joined(self._unflushed, _span(entries))
 
     def _put(self, data: bytes) -> None:
-        if not data:
-            return
         assert self._file is not None, "_open() has opened it"
-        written = self._file.write(data)
-        self._size += written
-        self.written_bytes += written
-        if written != len(data):
-            raise OSError(f"{written} of {len(data)} bytes written")
+        rest = memoryview(data)
+        while rest:  # a disk that takes a part says why with the rest
+            written = self._file.write(rest)
+            self._size += written
+            self.written_bytes += written
+            rest = rest[written:]
 
 
 def joined(one: Missed | None, other: Missed) -> Missed:

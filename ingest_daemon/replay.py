@@ -23,7 +23,7 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, Trade
 from ingest_daemon.recording import Answer, Closed, Connection, Gap, Missed, Note, parse_file_name
 from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
 from ingest_daemon.refusals import Refusals
@@ -35,6 +35,7 @@ _RELATIONS: Final[Mapping[type[Event], str]] = {
     Trade: "trades",
     Quote: "quotes",
     Book: "books",
+    BookFlow: "book_flows",
     ReferencePrice: "reference_prices",
 }
 _FRAMES_TO_RECOGNISE: Final = 1_000

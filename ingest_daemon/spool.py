@@ -253,7 +253,7 @@ class Spool:
             self._count(batch, thin)
 
     def _count(self, batch: Batch, left: Batch | None) -> None:
-        for relation in ("trades", "quotes", "books", "reference_prices", "rejected_frames"):
+        for relation in (*get_args(FactRelation), "rejected_frames"):
             count = len(getattr(batch, relation)) - (0 if left is None else len(getattr(left, relation)))
             if count:
                 key = batch.venue, relation
@@ -360,7 +360,7 @@ def _encode(batch: Batch) -> bytes:
     newest = max(
         event.ended_at if isinstance(event, FeedGap) else event.received_at
         for relation in (
-            batch.trades, batch.quotes, batch.books, batch.reference_prices,
+            batch.trades, batch.quotes, batch.books, batch.book_flows, batch.reference_prices,
             batch.feed_gaps, batch.rejected_frames,
         )
         for event in relation

@@ -31,7 +31,7 @@ from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.venues import Listing
 
-__all__ = ["MERGE_WITHIN_US", "Store", "WriteReport", "spans"]
+__all__ = ["MERGE_WITHIN_US", "NOTIFY_CHANNEL", "Store", "WriteReport", "spans"]
 
 MERGE_WITHIN_US: Final = 5_000_000
 """Spans of new rows less than this apart are one span of the ledger: the length of the base window."""
@@ -58,9 +58,14 @@ _INSERT_REJECTED: Final = """
     on conflict do nothing
     returning true
 """
+NOTIFY_CHANNEL: Final = "sentinet_batches"
+"""Notified once for each transaction that wrote to the ledger, when it commits; without a payload."""
+
+# The server makes one notification of those that are the same in a transaction.
 _INSERT_LEDGER: Final = """
     insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
     values (%s, %s, %s, %s, %s, %s, %s)
+    returning pg_notify('sentinet_batches', '')
 """
 _SELECT_INSTRUMENTS: Final = """
     select venue, venue_symbol, instrument_id, contract_size, contract_currency

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
 from ingest_daemon.events import Event, FactRelation
@@ -27,6 +28,7 @@ from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import Reader
 from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
 from ingest_daemon.venues.logins import Login
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.telling import Told, told
 
@@ -67,7 +69,7 @@ class AlpacaMarket(msgspec.Struct, frozen=True):
 
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
-        return told(channels, _RELATIONS, {_BOOKS})
+        return told(channels, _RELATIONS, [_BOOKS])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -104,10 +106,11 @@ class AlpacaSession(ItemListSession):
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"trades", _BOOKS} <= set(channels))
             for channel in channels:
                 stream = Stream(channel, symbol, (listing.instrument_id,))
                 again = _anew(channel, symbol)
-                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
                     self.roll.add(readers, (kind, symbol), stream, in_base_units(listing, read), again)
 
     def path(self) -> str:
@@ -132,9 +135,11 @@ class AlpacaSession(ItemListSession):
         self._unanswered.extend(texts)
         return texts
 
-    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[str, Reader]:
+    def _read_kinds(
+        self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Mapping[str, Reader]:
         if channel == "trades":
-            read = frames.trade_reader(symbol, listing.instrument_id)
+            read = metered(frames.trade_reader(symbol, listing.instrument_id), meter)
             return {"t": read, "c": _say_nothing, "x": _say_nothing}
         if channel == "quotes":
             return {"q": frames.quote_reader(symbol, listing.instrument_id)}
@@ -145,6 +150,7 @@ class AlpacaSession(ItemListSession):
             UnnumberedIds(),
             # Without quotes the book is the only one to know the best prices.
             with_quotes=self._with_quotes,
+            meter=meter,
         )
         read = self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
         return {"o": read}

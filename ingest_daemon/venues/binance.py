@@ -16,14 +16,16 @@ from typing import Literal
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event, FactRelation, FeedGap
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
 from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.roll import Roll, Stream
 from ingest_daemon.venues.stream_books import Pauses
 from ingest_daemon.venues.telling import Told, told
@@ -31,6 +33,7 @@ from ingest_daemon.venues.telling import Told, told
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
+_NAME_AT = len(_ENVELOPE)
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
 _DAY_S = 86_400.0
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
@@ -108,7 +111,7 @@ class BinanceMarket(msgspec.Struct, frozen=True):
 
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
-        return told(channels, _RELATIONS, {"depth"})
+        return told(channels, _RELATIONS, ["depth"])
 
     def symbol_of(self, stream: str) -> str:
         """What stands before the @; the streams of the whole market (`!ticker@arr`) name no symbol."""
@@ -137,9 +140,12 @@ class BinanceSession:
         self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
+        # Each trade is in both channels: one of them is metered.
+        self._metered = next((name for name in ("trade", "aggTrade") if name in channels), None)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted=self._metered is not None and "depth" in channels)
             for name in channels:
-                self._add_readers(market, name, symbol, listing)
+                self._add_readers(market, name, symbol, listing, meter)
 
     def path(self) -> str:
         """The combined stream; what it carries is subscribed to afterwards."""
@@ -167,7 +173,7 @@ class BinanceSession:
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """The events of one frame. ParseError names the field and its value; VenueRefused, what was asked."""
-        read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
+        read = self._readers.get(frame[_NAME_AT : frame.find(b'"', _NAME_AT)], self._read_other)
         try:
             return read(frame, received_at)
         except DECODE_ERRORS as error:
@@ -195,22 +201,27 @@ class BinanceSession:
                 raise VenueRefused(f"{self._venue} refused {request.path}: {refusal}") from error
             raise ParseError(f"answer to {request.path}: {explanation(body, error)}") from error
 
-    def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps of books that are out of sync."""
-        return [gap for book in self._books.values() for gap in book.builder.open_gaps(now)]
+    def close(self, now: int) -> Sequence[Event]:
+        """The gaps of books that are out of sync, and the flow that is open."""
+        return [event for book in self._books.values() for event in book.builder.close(now)]
 
-    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> None:
+    def _add_readers(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> None:
         channel = market.channel_table[name]
         if channel.reader is None:
-            read = self._depth_reader(market, name, symbol, listing)
+            read = self._depth_reader(market, name, symbol, listing, meter)
         else:
-            read = in_base_units(listing, channel.reader(symbol, listing.instrument_id))
+            read = channel.reader(symbol, listing.instrument_id)
+            read = in_base_units(listing, metered(read, meter if name == self._metered else None))
         stream = Stream(name, symbol, (listing.instrument_id,))
         again = [_text(method, [symbol.lower() + channel.live], 0) for method in _ANEW]
         for suffix in (channel.live, *channel.recorded):
             self.roll.add(self._readers, (symbol.lower() + suffix).encode(), stream, read, again)
 
-    def _depth_reader(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> Reader:
+    def _depth_reader(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Reader:
         builder = BookBuilder(
             self._venue,
             name,
@@ -218,6 +229,7 @@ class BinanceSession:
             market.sequence_rule,
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="bookTicker" not in self._channels,
+            meter=meter,
         )
         request = Request(symbol, f"{market.depth_path}?symbol={symbol}&limit={_SNAPSHOT_LEVELS}")
         book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff, to_base_units(listing))

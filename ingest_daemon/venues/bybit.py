@@ -20,6 +20,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
@@ -27,6 +28,7 @@ from ingest_daemon.venues import bybit_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
 from ingest_daemon.venues.telling import Told, told
@@ -37,13 +39,15 @@ Kind = Literal["spot", "linear", "inverse"]
 
 _BEST = "orderbook.1"
 _TRADES, _TICKERS = "publicTrade", "tickers"
-_SPOT_CHANNELS = (_TRADES, _BEST, *(f"orderbook.{depth}" for depth in (50, 200, 1000)))
-_CONTRACT_CHANNELS = (_TRADES, _TICKERS, _BEST, *(f"orderbook.{depth}" for depth in (50, 200, 500, 1000)))
+_SPOT_DEPTHS = tuple(f"orderbook.{depth}" for depth in (50, 200, 1000))
+_CONTRACT_DEPTHS = tuple(f"orderbook.{depth}" for depth in (50, 200, 500, 1000))
+_SPOT_CHANNELS = (_TRADES, _BEST, *_SPOT_DEPTHS)
+_CONTRACT_CHANNELS = (_TRADES, _TICKERS, _BEST, *_CONTRACT_DEPTHS)
 _RELATIONS: Mapping[str, FactRelation] = {
     _TRADES: "trades",
     _TICKERS: "reference_prices",
     _BEST: "quotes",
-    **dict.fromkeys(_CONTRACT_CHANNELS[3:], "books"),
+    **dict.fromkeys(_CONTRACT_DEPTHS, "books"),
 }
 _TOPIC = b'{"topic":"'
 # BTCUSD, BTCUSDU23; but not BTCUSDT, BTCPERP, BTC-29DEC23.
@@ -77,7 +81,7 @@ class BybitMarket(msgspec.Struct, frozen=True):
 
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
-        return told(channels, _RELATIONS, _CONTRACT_CHANNELS[3:])
+        return told(channels, _RELATIONS, _CONTRACT_DEPTHS)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the last dot."""
@@ -105,11 +109,16 @@ class BybitSession(StreamSession):
         self._symbols = symbols
         self._channels = channels
         self._readers: dict[bytes, Reader] = {}
+        # Of several depths of one book, the deepest has the flow of the others too.
+        depths = [channel for channel in _CONTRACT_DEPTHS if channel in channels]
+        self._deepest = depths[-1] if depths else None
+        is_metered = self._deepest is not None and _TRADES in channels
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted=is_metered)
             for channel in channels:
                 key = _TOPIC + f'{channel}.{symbol}"'.encode()
                 stream = Stream(channel, symbol, (listing.instrument_id,))
-                read = in_base_units(listing, self._reader(channel, symbol, listing))
+                read = in_base_units(listing, self._reader(channel, symbol, listing, meter))
                 self.roll.add(self._readers, key, stream, read, _anew(channel, symbol))
 
     def path(self) -> str:
@@ -143,9 +152,9 @@ class BybitSession(StreamSession):
         end = frame.find(b'"', len(_TOPIC)) + 1
         return self.read_with(self._readers.get(frame[:end], self._read_other), frame, received_at)
 
-    def _reader(self, channel: str, symbol: str, listing: Listing) -> Reader:
+    def _reader(self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None) -> Reader:
         if channel == _TRADES:
-            return frames.trade_reader(symbol, listing.instrument_id)
+            return metered(frames.trade_reader(symbol, listing.instrument_id), meter)
         if channel == _TICKERS:
             return frames.ticker_reader(symbol, listing.instrument_id)
         builder = BookBuilder(
@@ -156,6 +165,8 @@ class BybitSession(StreamSession):
             # Without the best level's own topic the book is the only one to know the best prices.
             with_quotes=channel == _BEST or _BEST not in self._channels,
             with_books=channel != _BEST,
+            told_levels=int(channel.rpartition(".")[2]),
+            meter=meter if channel == self._deepest else None,
         )
         return self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
 

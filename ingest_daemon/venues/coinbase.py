@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
@@ -22,6 +23,7 @@ from ingest_daemon.venues import coinbase_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
 from ingest_daemon.venues.telling import Told, told
@@ -71,7 +73,7 @@ class CoinbaseMarket(msgspec.Struct, frozen=True):
 
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
-        return told(channels, _RELATIONS, {"level2_batch"})
+        return told(channels, _RELATIONS, ["level2_batch"])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -96,9 +98,10 @@ class CoinbaseSession(StreamSession):
         self._channels = channels
         self._readers: dict[tuple[bytes, bytes], Reader] = {}
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"matches", "level2_batch"} <= set(channels))
             for channel in channels:
                 stream = Stream(channel, symbol, (listing.instrument_id,))
-                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
                     key = kind, symbol.encode()
                     converted = in_base_units(listing, read)
                     self.roll.add(self._readers, key, stream, converted, _anew(channel, symbol))
@@ -131,10 +134,12 @@ class CoinbaseSession(StreamSession):
         read = self._readers.get((kind, frame[at : frame.find(b'"', at)]), self._read_other)
         return self.read_with(read, frame, received_at)
 
-    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[bytes, Reader]:
+    def _read_kinds(
+        self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Mapping[bytes, Reader]:
         if channel == "matches":
-            readers = frames.match_readers(self._venue, channel, symbol, listing.instrument_id)
-            return dict(zip((b"match", b"last_match"), readers, strict=True))
+            match, last = frames.match_readers(self._venue, channel, symbol, listing.instrument_id)
+            return {b"match": metered(match, meter), b"last_match": last}
         if channel == "ticker":
             return {b"ticker": frames.quote_reader(symbol, listing.instrument_id)}
         builder = BookBuilder(
@@ -144,6 +149,7 @@ class CoinbaseSession(StreamSession):
             UnnumberedIds(),
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="ticker" not in self._channels,
+            meter=meter,
         )
         read = self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
         return {b"snapshot": read, b"l2update": read}

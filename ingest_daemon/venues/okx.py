@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
@@ -23,15 +24,17 @@ from ingest_daemon.venues import okx_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
 from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["OKX", "OkxMarket", "OkxSession"]
 
-_BOOKS, _INDEX, _FUNDING = "books", "index-tickers", "funding-rate"
+_TRADES, _BOOKS, _INDEX, _FUNDING = "trades", "books", "index-tickers", "funding-rate"
+_LEVELS_TOLD = 400  # a side, of channel books
 _READERS: Mapping[str, Callable[[str, int], Reader]] = {
-    "trades": frames.trade_reader,
+    _TRADES: frames.trade_reader,
     "bbo-tbt": frames.best_reader,
     "tickers": frames.ticker_reader,
     "books5": frames.top_reader,
@@ -82,7 +85,7 @@ class OkxMarket(msgspec.Struct, frozen=True):
 
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
-        return told(channels, _RELATIONS, {_BOOKS})
+        return told(channels, _RELATIONS, [_BOOKS])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon; an index is no symbol of ours."""
@@ -110,9 +113,10 @@ class OkxSession(StreamSession):
         self._requests: list[list[dict[str, str]]] = []
         for symbol, listing in symbols.items():
             mine = [channel for channel in channels if _has(symbol, channel)]
+            meter = meter_of(listing, is_wanted={_TRADES, _BOOKS} <= set(channels))
             for channel in mine:
                 stream = Stream(channel, symbol, (listing.instrument_id,))
-                read = self._reader(channel, symbol, listing)
+                read = self._reader(channel, symbol, listing, meter)
                 self.roll.add(self._readers, _key(channel, symbol), stream, read, _anew(channel, symbol))
             if mine:
                 self._requests.append([_argument(channel, symbol) for channel in mine])
@@ -147,9 +151,10 @@ class OkxSession(StreamSession):
         read = self._readers.get(frame[: frame.find(b"}") + 1], self._read_other)
         return self.read_with(read, frame, received_at)
 
-    def _reader(self, channel: str, symbol: str, listing: Listing) -> Reader:
+    def _reader(self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None) -> Reader:
         if channel != _BOOKS:
-            return in_base_units(listing, _READERS[channel](symbol, listing.instrument_id))
+            read = _READERS[channel](symbol, listing.instrument_id)
+            return in_base_units(listing, metered(read, meter if channel == _TRADES else None))
         builder = BookBuilder(
             self._venue,
             channel,
@@ -158,6 +163,8 @@ class OkxSession(StreamSession):
             # Without a ticker the book is the only one to know the best prices.
             with_quotes=self._with_quotes,
             checksum_rule=frames.InterleavedCrc32(),
+            told_levels=_LEVELS_TOLD,
+            meter=meter,
         )
         again = _anew(channel, symbol)
         return in_base_units(listing, self.books.add(builder, frames.update_reader(), again))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ingest_daemon.events import FactRelation
 
@@ -12,22 +12,27 @@ Told = tuple[str, FactRelation]
 
 
 def told(
-    channels: Sequence[str], relations: Mapping[str, FactRelation], quoting_books: Collection[str] = ()
+    channels: Sequence[str], relations: Mapping[str, FactRelation], built_books: Sequence[str] = ()
 ) -> Sequence[Told]:
     """Channel and relation of what is told, in the order of `channels`.
 
     Args:
         channels: those subscribed to.
         relations: channel → what it tells.
-        quoting_books: channels of books from which quotes are made where no channel tells any.
+        built_books: channels of books that are built from changes, the deepest last. Quotes are made of them
+            where no channel tells any, and the deepest has the flow where a channel tells the trades.
 
-    >>> told(["trade", "depth"], {"trade": "trades", "depth": "books", "ticker": "quotes"}, {"depth"})
-    [('trade', 'trades'), ('depth', 'books'), ('depth', 'quotes')]
+    >>> told(["trade", "depth"], {"trade": "trades", "depth": "books", "ticker": "quotes"}, ["depth"])
+    [('trade', 'trades'), ('depth', 'books'), ('depth', 'quotes'), ('depth', 'book_flows')]
     """
     said: list[Told] = []
     has_quotes = any(relations[channel] == "quotes" for channel in channels)
+    has_trades = any(relations[channel] == "trades" for channel in channels)
+    deepest = next((channel for channel in reversed(built_books) if channel in channels), None)
     for channel in channels:
         said.append((channel, relations[channel]))
-        if not has_quotes and channel in quoting_books:
+        if not has_quotes and channel in built_books:
             said.append((channel, "quotes"))
+        if has_trades and channel == deepest:
+            said.append((channel, "book_flows"))
     return said

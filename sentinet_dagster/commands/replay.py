@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,7 +69,7 @@ def replay(
 
 
 def _migrate_if_empty(url: str) -> None:
-    from sentinet_dagster.commands.database import configured_instruments, is_empty
+    from sentinet_dagster.commands.database import config_directory, configured_instruments, is_empty
     from sentinet_dagster.runtime import database
     from sentinet_dagster.runtime.database_url import connect, without_password
 
@@ -79,7 +78,7 @@ def _migrate_if_empty(url: str) -> None:
         empty = is_empty(connection)
     if empty:
         say(f"{without_password(url)} is empty: migrating it first")
-        database.migrate(url, database.Chunks.from_environment(os.environ))
+        database.migrate(url, database.read_storage(config_directory()))
     database.watch(url, instruments)
 
 

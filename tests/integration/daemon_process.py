@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,22 +26,22 @@ class Daemon:
         self.process = process
         self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
 
-    async def until(self, metric: str, condition: Callable[[float], bool]) -> None:
-        """Wait until the sum of a metric's samples fulfils the condition."""
+    async def until(self, metric: str, condition: Callable[[float], bool], label: str = "") -> None:
+        """Wait until the sum of a metric's samples, of all or with a label, fulfils the condition."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition(await self.value(metric)):  # noqa: ASYNC110 (it is another process)
+            while not condition(await self.value(metric, label)):  # noqa: ASYNC110 (it is another process)
                 await asyncio.sleep(0.02)
 
     async def metrics(self) -> str:
         return (await self._client.get("/metrics")).text
 
-    async def value(self, metric: str) -> float:
+    async def value(self, metric: str, label: str = "") -> float:
         try:
             page = await self.metrics()
         except httpx.TransportError:
             return 0.0
         lines = [line for line in page.splitlines() if line.startswith((f"{metric} ", f"{metric}{{"))]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
+        return sum(float(line.rpartition(" ")[2]) for line in lines if label in line)
 
     async def healthz(self) -> tuple[int, Any]:
         response = await self._client.get("/healthz")
@@ -58,16 +59,36 @@ class Daemon:
             await self.process.wait()
 
 
-async def start(environment: Mapping[str, str], stderr: int | None = None) -> asyncio.subprocess.Process:
+async def start(
+    environment: Mapping[str, str],
+    stderr: int | None = None,
+    arguments: Sequence[str] = (),
+    largest_file: int | None = None,
+) -> asyncio.subprocess.Process:
+    """`largest_file`: bytes that any file of it may have; then the disk is full, as far as it can see."""
+
+    def limit() -> None:
+        assert largest_file is not None
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ingest_daemon", cwd=ROOT, env={**inherited, **environment}, stderr=stderr
+        *(sys.executable, "-m", "ingest_daemon", *arguments),
+        cwd=ROOT,
+        env={**inherited, **environment},
+        stderr=stderr,
+        preexec_fn=None if largest_file is None else limit,
     )
 
 
 @asynccontextmanager
 async def running_daemon(
-    database_url: str, directory: Path, settings: Mapping[str, str], stderr: int | None = None
+    database_url: str,
+    directory: Path,
+    settings: Mapping[str, str],
+    stderr: int | None = None,
+    arguments: Sequence[str] = (),
+    largest_file: int | None = None,
 ) -> AsyncIterator[Daemon]:
     """A daemon on the venues.yaml in `directory`; its home is there too."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
@@ -79,7 +100,7 @@ async def running_daemon(
         "SENTINET_INGEST_HEALTH_PORT": str(port),
         **settings,
     }
-    daemon = Daemon(await start(environment, stderr), port)
+    daemon = Daemon(await start(environment, stderr, arguments, largest_file), port)
     try:
         yield daemon
     finally:

@@ -21,53 +21,10 @@ from ingest_daemon.spool import Spool
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from tests.fake_venue import FakeVenue
-from tests.integration.daemon_process import PATIENCE_S, Daemon, running_daemon, start
+from tests.integration.daemon_process import PATIENCE_S, start
+from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-
-@asynccontextmanager
-async def daemon_of(
-    venue: FakeVenue, database_url: str, directory: Path, **tuning: str
-) -> AsyncIterator[Daemon]:
-    (directory / "venues.yaml").write_text(
-        f"""
-        venues:
-          here:
-            protocol: binance_spot
-            websocket_url: {venue.websocket_url}
-            rest_url: {venue.rest_url}
-            channels: [trade]
-        """,
-        encoding="utf-8",
-    )
-    settings = {f"SENTINET_INGEST_{name.upper()}": value for name, value in tuning.items()}
-    async with running_daemon(database_url, directory, settings) as daemon:
-        yield daemon
-
-
-def watch_bitcoin(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            """
-            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote)
-            values ('here', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT')
-            """
-        )
-
-
-def trade_ids(database_url: str) -> list[int]:
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute("select trade_id from market.trades order by trade_id").fetchall()
-    return [trade_id for (trade_id,) in rows]
-
-
-def trades(first: int, last: int) -> list[str]:
-    return [
-        '{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT",'
-        f'"t":{trade_id},"p":"61837.63","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
-        for trade_id in range(first, last)
-    ]
 
 
 async def test_what_was_received_is_committed_when_a_signal_ends_it(

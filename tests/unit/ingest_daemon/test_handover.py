@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, ReferencePrice, RejectedFrame, Trade
+from ingest_daemon.events import (
+    Book,
+    BookFlow,
+    Event,
+    FeedGap,
+    GapCause,
+    Quote,
+    ReferencePrice,
+    RejectedFrame,
+    Trade,
+)
 from ingest_daemon.handover import Handover
 
 
@@ -21,6 +31,21 @@ def quote(number: int, seen_at: int = 0, instrument_id: int = 1) -> Quote:
 
 def book(number: int, seen_at: int = 0) -> Book:
     return Book(1, number, None, seen_at, (1.0,), (1.0,), (2.0,), (1.0,))
+
+
+def flow(second: int, *, is_partial: bool = False, distance_bps: int = 0) -> BookFlow:
+    """The flow of a second, told a second and a half after its start."""
+    start = second * 1_000_000
+    sums = (1.0, 0.0, 0.0, 0.0, 1, 0, 1, 1.0, 0.0, 0.0, None, 0, 0.0)
+    return BookFlow(1, start, start + 1_500_000, 1, distance_bps, is_partial, *sums)
+
+
+def flows(events: Sequence[Event]) -> list[tuple[int, int, bool]]:
+    return [
+        (event.time // 1_000_000, event.distance_bps, event.is_partial)
+        for event in events
+        if isinstance(event, BookFlow)
+    ]
 
 
 def numbers(events: Sequence[Event]) -> list[tuple[str, int | None, int]]:
@@ -124,3 +149,39 @@ def test_gaps_are_the_old_ones_affair_until_it_is_closed() -> None:
     assert handover.from_old([gap]) == [gap]
     assert handover.close_old() == []
     assert handover.from_old([gap, trade(1)]) == [gap]  # the books that were not in sync when it was closed
+
+
+def test_a_second_of_flow_is_told_once_and_whole_where_either_saw_it_whole() -> None:
+    handover = Handover()
+    handover.from_old([quote(1)])
+    handover.from_new([quote(1)])
+    handover.from_new([flow(10, is_partial=True), flow(10, is_partial=True, distance_bps=5)])
+    told = handover.from_old([flow(10)])
+    assert flows(told) == [(10, 0, False)]
+    handover.from_new([flow(11), flow(11, distance_bps=1), flow(12)])
+    handover.from_old([flow(11, is_partial=True)])  # its book was lost for a while
+    assert handover.is_ready
+    assert flows(handover.close_old()) == [(11, 0, False), (11, 1, False), (12, 0, False)]
+    assert handover.from_old([flow(12, is_partial=True)]) == []  # the second in which it was closed
+    assert flows(handover.from_new([flow(11, is_partial=True), flow(13)])) == [(13, 0, False)]
+
+
+def test_the_old_one_is_not_closed_before_it_told_a_second_that_the_new_one_saw_whole() -> None:
+    handover = Handover()
+    handover.from_old([quote(1)])
+    handover.from_new([quote(1), flow(10, is_partial=True)])
+    assert numbers(handover.from_old([flow(10)])) == [("BookFlow", 1, 0)]
+    assert not handover.is_ready  # second 11 may be partial on the new one too
+    handover.from_old([flow(11)])
+    assert handover.is_ready
+
+
+def test_a_book_that_does_not_change_holds_nobody_up() -> None:
+    handover = Handover()
+    handover.from_old([quote(1)])
+    handover.from_new([quote(1), flow(10, is_partial=True)])
+    handover.from_old([flow(10)])
+    handover.from_new([quote(2, 15_000_000)])
+    assert not handover.is_ready
+    handover.from_new([quote(3, 15_000_001)])
+    assert handover.is_ready

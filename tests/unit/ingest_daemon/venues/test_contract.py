@@ -46,6 +46,16 @@ def test_every_venue_and_every_channel_has_an_example() -> None:
 
 
 @venues
+def test_what_a_venue_is_said_to_give_is_what_its_channels_give(name: str) -> None:
+    given = {kind for _, kinds in EXAMPLES[name].frames.values() for kind in kinds}
+    said = VENUES[name].capabilities
+    assert said.trades == (Trade in given)
+    assert said.quotes == (Quote in given)
+    assert bool(said.book_depth) == (Book in given)
+    assert said.reference_prices == (ReferencePrice in given)
+
+
+@venues
 def test_the_key_is_the_name(name: str) -> None:
     assert VENUES[name].name == name
 

@@ -212,7 +212,9 @@ def test_a_row_may_stand_for_many_refused_frames() -> None:
 def test_inactive_instruments_have_no_windows() -> None:
     known = instruments(2).with_columns(is_active=pl.col("instrument_id") == 2)
     trades = frame(schema.TRADES, [trade(1, 1.0), trade(1, 1.0, instrument_id=2)])
-    nothing = (schema.QUOTES, schema.BOOKS, schema.FEED_GAPS, schema.REJECTED_FRAMES)
+    nothing = (
+        schema.QUOTES, schema.BOOKS, schema.BOOK_FLOWS, schema.FEED_GAPS, schema.REJECTED_FRAMES,
+    )  # fmt: skip
     windows = build_windows(trades, *(relation.empty() for relation in nothing), known, START, at(5))
     assert windows.select("instrument_id", "volume").rows() == [(2, 1.0)]
 
@@ -281,7 +283,7 @@ def test_windows_sum_to_the_trades_and_do_not_depend_on_order(seed: int) -> None
     shuffled = Facts(
         *(
             getattr(facts, name).sample(fraction=1, shuffle=True, seed=seed)
-            for name in ("trades", "quotes", "books", "gaps", "refused")
+            for name in ("trades", "quotes", "books", "flows", "gaps", "refused")
         ),
         facts.instruments,
     )

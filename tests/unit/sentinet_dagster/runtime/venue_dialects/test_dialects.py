@@ -6,15 +6,19 @@ those of the market.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ingest_daemon.errors import LoginRefused, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, Trade
+from ingest_daemon.errors import LoginRefused, ParseError, VenueRefused
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, ReferencePrice, Trade
 from ingest_daemon.venues import (
     VENUES,
     Credentials,
@@ -250,6 +254,11 @@ async def test_a_book_that_missed_something_is_whole_again(name: str) -> None:
     gaps = [gap for gap in line.of(FeedGap) if isinstance(gap, FeedGap)]
     assert gaps
     assert {gap.channel for gap in gaps} == {channel}
+    can = VENUES[name].capabilities
+    causes = {gap.cause for gap in gaps}
+    if name not in ("coinbase", "alpaca_crypto"):
+        assert causes == {GapCause.SEQUENCE_BREAK if can.sequence_check else GapCause.CHECKSUM_MISMATCH}
+        assert can.sequence_check or can.checksum
     ended = max(gap.ended_at for gap in gaps)
     assert [event for event in line.of(Book) if not isinstance(event, FeedGap) and event.received_at > ended]
     assert line.session.close(line.at) == []
@@ -345,6 +354,44 @@ def test_a_request_that_is_none_is_answered_in_the_venues_form(name: str, garbag
         with pytest.raises(VenueRefused):
             session.parse(answer.encode(), ANCHOR)
     assert not caller.wanted
+
+
+@functools.cache
+def a_second_of(name: str) -> tuple[bytes, ...]:
+    """What a venue says on all channels, beginning with its snapshots."""
+    line, said = open_line(name), []
+    for message in line.dialect.messages(frames(2.0), line.wanted):
+        is_new = message.stream in line.caller.new
+        line.caller.new.discard(message.stream)
+        said.append(message.opening if is_new and message.opening else message.text)
+    return tuple(said)
+
+
+DAMAGE = st.tuples(st.integers(0, 60), st.floats(0, 1), st.integers(0, 12), st.binary(max_size=4))
+
+
+@pytest.mark.parametrize("name", SOCKETS)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damages=st.lists(DAMAGE, min_size=1, max_size=6))
+def test_damaged_frames_among_whole_ones_are_events_or_refused_and_never_anything_else(
+    name: str, damages: list[tuple[int, float, int, bytes]]
+) -> None:
+    session = open_line(name).session
+    said = list(a_second_of(name)[:80])
+    for number, place, cut, put in damages:
+        frame = said[number % len(said)]
+        at = int(place * len(frame))
+        said[number % len(said)] = frame[:at] + put + frame[at + cut :]
+    at = ANCHOR
+    for frame in said:
+        at += 120_000
+        with contextlib.suppress(ParseError, VenueRefused):
+            events = session.parse(frame, at)
+            assert all(isinstance(event, Event) for event in events)
+        session.stream_of(frame)
+        session.pending_messages()
+        session.pending_requests()
+    assert all(isinstance(event, FeedGap | BookFlow) for event in session.close(at))
 
 
 @pytest.mark.parametrize("name", POLLED)
