@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json
+from sentinet_dagster.commands.console import JsonOption, print_json, say
 
 app = typer.Typer(help="Measure a part of the work on this machine.", rich_markup_mode=None)
 
@@ -62,3 +63,43 @@ def store(
             f"{result['rows_per_s']:,.0f} rows/s: {result['rows']:,} rows in {result['batches']} batches, "
             f"{result['seconds']:.2f} s in the store"
         )
+
+
+@app.command("storage")
+def storage(
+    trades: Annotated[
+        int,
+        typer.Option(
+            min=100_000, max=1_000_000_000, help="Trades to make, over thirty days; 200 bytes each and 3 GB."
+        ),
+    ] = 5_000_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Bytes a trade, and how fast the database sums, answers and hands out that many trades.
+
+    In a database made for it and dropped afterwards; refused where the disk has too little room.
+    """
+    from sentinet_dagster.commands.database import open_databases
+    from sentinet_dagster.runtime.home import Home
+    from sentinet_dagster.runtime.storage_benchmark import measure_storage
+
+    home = Home.from_environment(os.environ)
+    with open_databases(make=True) as opened:
+        # The embedded server's disk is one of this machine's.
+        disk = None if opened.pid is None else (home.postgres / "cluster").resolve()
+        result = measure_storage(opened.url, trades, home.path, disk=disk, tell=_tell)
+    if as_json:
+        print_json(result)
+        return
+    size = result["bytes_per_trade"]
+    typer.echo(f"{size['before']} bytes a trade; in the columnstore {size['after'] or size['reason']}")
+    for name, taken in result["rollups"].items():
+        typer.echo(f"{name:<32} rebuilt in {taken['rebuild_s']} s, an hour more in {taken['refresh_s']} s")
+    for name, taken in result["queries"].items():
+        typer.echo(f"{name:<32} {taken['ms']} ms, {taken['rows']} rows")
+    for driver in ("adbc", "psycopg"):
+        typer.echo(f"read by {driver:<24} {result['reading'][driver]['rows_per_s']:,} rows/s")
+
+
+def _tell(line: str) -> None:
+    say(f"sentinet: {line}")
