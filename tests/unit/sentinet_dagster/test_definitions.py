@@ -23,6 +23,7 @@ GRAPH = {
         "surveillance/windows",
     ],
     "model/isolation_forest": ["surveillance/features"],
+    "ops/dagster_runs": [],
     "ops/storage": [f"market/{name}" for name in MARKET],
 }
 JOBS = {
@@ -35,16 +36,19 @@ JOBS = {
     ],
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
+    "prune_runs_hourly": ["ops/dagster_runs"],
     "maintain_storage_daily": ["ops/storage"],
 }
 SCHEDULES = {
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
 CHECKS = [
     "market/trades:trades_have_no_unexplained_gaps",
+    "surveillance/alerts:alerts_keep_up",
     "surveillance/alerts:alerts_stand_on_evidence",
     "surveillance/alerts:no_range_keeps_failing",
     "surveillance/windows:windows_have_no_holes",
