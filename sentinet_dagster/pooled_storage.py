@@ -12,9 +12,10 @@ dagster-postgres connects anew for each operation everywhere but in the web serv
 of five steps, and each is a process at the server; and it asks the catalogue for the same tables and columns
 again and again.
 
-With `synchronous_commit: false` no write waits for the disk; a run of five steps commits sixty times. A server
-that crashes then forgets the last 0.6 s at most, whole and in order (PostgreSQL's wal_writer_delay): a run that
-was created or ended in them. Choose it where such a run is found and done again; without the key, writes wait.
+With `synchronous_commit: false` no write waits for the disk; a run of five steps commits sixty times. A
+server that crashes then forgets the last 0.6 s at most, whole and in order (PostgreSQL's wal_writer_delay): a
+run that was created or ended in them. Choose it where such a run is found and done again; without the key,
+writes wait.
 
 What never lives here: anything of one project. The file can be taken as it is.
 """
