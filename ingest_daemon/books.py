@@ -169,6 +169,7 @@ class BookBuilder:
                 ended_at=received_at,
                 cause=fault.cause,
                 detail=fault.detail,
+                relation="books" if self._with_books else "quotes",
             )
         self._levels = self._snapshot = self._said_quote = None
         self._wants_wider = False
@@ -179,6 +180,15 @@ class BookBuilder:
         if self._gap is None:
             return None
         return msgspec.structs.replace(self._gap, ended_at=max(now, self._gap.started_at))
+
+    def open_gaps(self, now: int) -> list[FeedGap]:
+        """As `open_gap`, of each relation that this book is the source of."""
+        gap = self.open_gap(now)
+        if gap is None:
+            return []
+        if self._with_quotes and self._with_books:
+            return [gap, msgspec.structs.replace(gap, relation="quotes")]
+        return [gap]
 
     def _follow(self, levels: Levels, diff: Diff) -> Fault | None:
         """Apply the next diff, or say why that gives no book to trust."""
@@ -228,11 +238,8 @@ class BookBuilder:
         levels = self._levels
         if levels is None:
             return []
-        events: list[Event] = []
-        gap = self.open_gap(received_at)
-        if gap is not None:
-            events.append(gap)
-            self._gap = None
+        events: list[Event] = [*self.open_gaps(received_at)]
+        self._gap = None
         if self._with_quotes:
             events.extend(self._quote(levels, received_at))
         span = received_at // self._interval_us

@@ -14,6 +14,7 @@ Conventions, for every event
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Literal
 
 import msgspec
 
@@ -21,6 +22,7 @@ __all__ = [
     "AggressorSide",
     "Book",
     "Event",
+    "FactRelation",
     "FeedGap",
     "GapCause",
     "Quote",
@@ -106,11 +108,15 @@ class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
     next_funding_at: int | None = None
 
 
+FactRelation = Literal["trades", "quotes", "books", "reference_prices"]
+"""What can be missing: a table of schema market."""
+
+
 class FeedGap(msgspec.Struct, frozen=True, gc=False):
     """A span in which data is known to be missing: [started_at, ended_at).
 
-    `instrument_id` None: the whole venue. `channel` None: every channel. `lost_events` None: nobody can know
-    how many.
+    `instrument_id` None: the whole venue. `channel` None: not one channel of it. `relation` is the table of
+    schema market that lacks the data, None: any may. `lost_events` None: nobody can know how many.
     """
 
     venue: str
@@ -121,6 +127,7 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
     cause: GapCause
     detail: str = ""
     lost_events: int | None = None
+    relation: FactRelation | None = None
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):

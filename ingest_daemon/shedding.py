@@ -8,25 +8,26 @@ files, deciding that the spool is full.
     level 3     no books, no quotes
     `drop`      nothing: trades go last, and with them what is left
 
-What is shed of a batch and relation is one gap of cause `shed` with the count, its `channel` the relation's
-name: shedding knows relations, not a venue's channels. It is added up where a batch is shed further.
+What is shed of a batch and relation is one gap of cause `shed` with the count; refused frames that are shed
+may have been of any relation. It is added up where a batch is shed further.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from ingest_daemon.batcher import Batch, batch_of
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, RejectedFrame
+from ingest_daemon.events import Book, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
 
 __all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
 
 LEVELS: Final = 3
 _SECOND_US: Final = 1_000_000
-_RELATIONS: Final = ("trades", "quotes", "books", "reference_prices", "rejected_frames")
+_FACTS: Final[Mapping[str, FactRelation]] = {name: name for name in get_args(FactRelation)}
+_RELATIONS: Final = (*_FACTS, "rejected_frames")
 
 _Seen = TypeVar("_Seen", Book, Quote)
 
@@ -63,6 +64,13 @@ def add_gap(gaps: Sequence[FeedGap], gap: FeedGap) -> Sequence[FeedGap]:
     return tuple(_with(known, gap).values())
 
 
+def _shed_gap(venue: str, relation: str, started_at: int, ended_at: int, count: int) -> FeedGap:
+    """What says that so many events of a relation were shed."""
+    fact = _FACTS.get(relation)
+    detail = "the spool was full" if fact else f"the spool was full: {relation}"
+    return FeedGap(venue, None, None, started_at, ended_at, GapCause.SHED, detail, count, fact)
+
+
 def gaps_batch(venue: str, gaps: Sequence[FeedGap]) -> Batch:
     """A batch of nothing but gaps, at least one."""
     return batch_of(venue, gaps)
@@ -85,10 +93,7 @@ def _with_lost(
     started_at = min(event.received_at for event in events)
     ended_at = max(event.received_at for event in events) + 1
     count = len(events) - len(kept)
-    return _with(
-        gaps,
-        FeedGap(venue, relation, None, started_at, ended_at, GapCause.SHED, "the spool was full", count),
-    )
+    return _with(gaps, _shed_gap(venue, relation, started_at, ended_at, count))
 
 
 def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:
@@ -106,4 +111,4 @@ def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:
 def _key(gap: FeedGap) -> tuple[object, ...]:
     """What is one gap: of a relation that was shed there is one, of others each has its own span."""
     span = () if gap.cause is GapCause.SHED else (gap.started_at, gap.ended_at, gap.instrument_id)
-    return gap.cause, gap.channel, *span
+    return gap.cause, gap.channel, gap.relation, *span

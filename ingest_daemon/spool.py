@@ -21,14 +21,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, NamedTuple, get_args
 
 import msgspec
 import structlog
 
 from ingest_daemon.batcher import Batch
 from ingest_daemon.errors import SpoolUnusable
-from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.events import FactRelation, FeedGap, GapCause
 from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed
 
 __all__ = ["Spool"]
@@ -308,12 +308,12 @@ class Spool:
     def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[Batch]:
         """Nobody knows whose the lost records were: the span is a gap of every venue here."""
         _log.error("spool: records are damaged", segment=segment.path.name)
+        span = (min(since, until), max(since, until))
         for venue in sorted(self._venues):
-            gap = FeedGap(
-                venue, None, None, min(since, until), max(since, until),
-                GapCause.SPOOL_DAMAGED, segment.path.name,
-            )  # fmt: skip
-            yield gaps_batch(venue, (gap,))
+            gap = FeedGap(venue, None, None, *span, GapCause.SPOOL_DAMAGED, segment.path.name)
+            # By relation, so that one of them can be repaired.
+            each = [msgspec.structs.replace(gap, relation=relation) for relation in get_args(FactRelation)]
+            yield gaps_batch(venue, each)
 
 
 def _records(data: bytes) -> Iterator[_Found]:

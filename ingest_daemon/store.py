@@ -46,8 +46,8 @@ _PASSING: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 
 _INSERT_GAP: Final = """
     insert into market.feed_gaps (
-        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events
-    ) values (%s, %s, %s, %s, %s, %s, %s, %s)
+        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
     on conflict do nothing
     returning true
 """
@@ -329,6 +329,7 @@ def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
                 gap.cause.value,
                 _text(gap.detail),
                 gap.lost_events,
+                gap.relation,
             )
             for gap in gaps
         ],

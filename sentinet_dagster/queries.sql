@@ -28,10 +28,10 @@ where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
 select
-    gap_id, venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, repaired_at
+    gap_id, venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, repaired_at, relation
 from market.feed_gaps
 where ended_at > %(start)s::timestamptz and started_at < %(end)s::timestamptz
-order by started_at, ended_at, venue, channel, instrument_id, cause;
+order by started_at, ended_at, venue, channel, relation, instrument_id, cause;
 
 -- name: rejected_frames
 -- The frames received in [start, end) that could not be parsed, without their bytes.
@@ -46,7 +46,7 @@ select
     instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
     quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
     imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
-    completeness, book_completeness, gap_seconds, refused_frames
+    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;
@@ -299,7 +299,8 @@ from surveillance.features;
 
 -- name: unexplained_gaps
 -- Instruments whose trade numbers skip inside [start, end) where no feed gap says so. Numbers are the venue's own and
--- without holes on venues that number each instrument's trades; a hole that a gap overlaps is explained.
+-- without holes on venues that number each instrument's trades; a hole is explained by a gap of trades that overlaps it
+-- and is not said to be repaired.
 with
 steps as (
     select
@@ -323,6 +324,8 @@ holes as (
             from market.feed_gaps as gaps
             where
                 gaps.venue = instruments.venue
+                and coalesce(gaps.relation, 'trades') = 'trades'
+                and gaps.repaired_at is null
                 and (gaps.instrument_id is null or gaps.instrument_id = steps.instrument_id)
                 and gaps.ended_at >= steps.time_before
                 and gaps.started_at <= steps.time

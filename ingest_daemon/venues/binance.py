@@ -179,8 +179,7 @@ class BinanceSession:
 
     def close(self, now: int) -> Sequence[FeedGap]:
         """The gaps of books that are out of sync."""
-        gaps = [book.builder.open_gap(now) for book in self._books.values()]
-        return [gap for gap in gaps if gap is not None]
+        return [gap for book in self._books.values() for gap in book.builder.open_gaps(now)]
 
     def _add_readers(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> None:
         channel = market.channel_table[name]

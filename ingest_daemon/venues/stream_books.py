@@ -104,8 +104,7 @@ class StreamBooks:
 
     def close(self, now: int) -> list[FeedGap]:
         """The gaps of books that are out of sync, as if they ended `now`."""
-        gaps = [builder.open_gap(now) for builder in self._builders]
-        return [gap for gap in gaps if gap is not None]
+        return [gap for builder in self._builders for gap in builder.open_gaps(now)]
 
 
 class StreamSession:

@@ -27,7 +27,6 @@ import polars as pl
 __all__ = [
     "ALERTS",
     "BOOKS",
-    "BOOK_CAUSES",
     "CORRELATIONS",
     "FEATURES",
     "FEED_GAPS",
@@ -54,9 +53,6 @@ WINDOW_US: Final = 5_000_000
 """`WINDOW` in microseconds, the unit of every time inside a kernel."""
 
 TIME: Final = pl.Datetime("us", "UTC")
-
-BOOK_CAUSES: Final = ("sequence_break", "checksum_mismatch", "crossed_book", "book_outrun")
-"""Causes of a gap (`ingest_daemon.events.GapCause`) that concern the level-2 book alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +207,7 @@ FEED_GAPS: Final = Relation(
     (
         Column("gap_id", pl.Int64, "identity"),
         Column("venue", pl.String, "whose data is missing"),
-        Column("channel", pl.String, "null: every channel", nullable=True),
+        Column("channel", pl.String, "the venue's word; null: not one of its channels", nullable=True),
         Column("instrument_id", pl.Int16, "null: every instrument of the venue", nullable=True),
         Column("started_at", TIME, "start of the hole, included"),
         Column("ended_at", TIME, "end of the hole, excluded"),
@@ -220,6 +216,12 @@ FEED_GAPS: Final = Relation(
         Column("lost_events", pl.Int64, "null: nobody can know", nullable=True),
         Column(
             "repaired_at", TIME, "when the missing data was fetched; null: it is missing still", nullable=True
+        ),
+        Column(
+            "relation",
+            pl.String,
+            "the table of schema market that lacks the data; null: any may",
+            nullable=True,
         ),
     ),
 )
@@ -272,13 +274,14 @@ WINDOWS: Final = Relation(
         Column(
             "completeness", pl.Float64, "share of the window outside gaps x accepted / (accepted + refused)"
         ),
-        Column("book_completeness", pl.Float64, "completeness, gaps of the book (BOOK_CAUSES) counted too"),
+        Column("book_completeness", pl.Float64, "completeness, gaps of the books counted too"),
         Column(
             "gap_seconds",
             pl.Float64,
-            "seconds of the window inside a gap that concerns the instrument, and more than its book",
+            "seconds of the window inside a gap that concerns the instrument, and more than its books",
         ),
         Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
+        Column("trade_completeness", pl.Float64, "completeness, only gaps of the trades counted"),
     ),
 )
 

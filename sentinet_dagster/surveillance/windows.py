@@ -15,7 +15,7 @@ import polars as pl
 
 from sentinet_dagster.surveillance.grid import Grid
 from sentinet_dagster.surveillance.rolling import Floats, Ints, Runs
-from sentinet_dagster.surveillance.schema import BOOK_CAUSES, WINDOW_US, WINDOWS
+from sentinet_dagster.surveillance.schema import WINDOW_US, WINDOWS
 
 __all__ = ["build_windows"]
 
@@ -42,10 +42,10 @@ def build_windows(
         trades: schema.TRADES.
         quotes: schema.QUOTES. Those without a bid or an ask are counted and otherwise left out.
         books: schema.BOOKS. Those with an empty side likewise.
-        feed_gaps: schema.FEED_GAPS, all that overlap [start, end). A repaired gap is none. A gap of one
-            channel counts like a gap of all, as a verdict needs all of them; but one that says no more than
-            that a book could not be built (schema.BOOK_CAUSES) leaves trades and quotes whole: it counts in
-            book_completeness alone.
+        feed_gaps: schema.FEED_GAPS, all that overlap [start, end). A repaired gap is none. Of the others each
+            counts in completeness, as a verdict needs everything; but one of the books alone leaves the rest
+            whole and counts in book_completeness only. trade_completeness knows gaps of the trades and those
+            that may be of any relation.
         rejected_frames: schema.REJECTED_FRAMES, those received in [start, end). One without instrument counts
             for every instrument of its venue.
         instruments: schema.INSTRUMENTS.
@@ -180,7 +180,7 @@ def _completeness_columns(
     active: pl.DataFrame,
     grid: Grid,
 ) -> _Columns:
-    feed_us, book_us, refused = (np.zeros(grid.shape, dtype=np.int64) for _ in range(3))
+    feed_us, book_us, trade_us, refused = (np.zeros(grid.shape, dtype=np.int64) for _ in range(4))
     open_gaps = feed_gaps.filter(pl.col("repaired_at").is_null())
     # Nearly always there are neither, and asking each instrument would cost more than all its sums.
     concerned = not (open_gaps.is_empty() and rejected_frames.is_empty())
@@ -190,7 +190,8 @@ def _completeness_columns(
             pl.col("instrument_id").is_null() & (pl.col("venue") == venue)
         )
         gaps = open_gaps.filter(concerns)
-        feed_us[row] = _covered_us(gaps.filter(~pl.col("cause").is_in(BOOK_CAUSES)), grid)
+        feed_us[row] = _covered_us(gaps.filter(pl.col("relation").ne_missing("books")), grid)
+        trade_us[row] = _covered_us(gaps.filter(pl.col("relation").fill_null("trades") == "trades"), grid)
         book_us[row] = _covered_us(gaps, grid)
         columns = grid.columns_of(rejected_frames.filter(concerns)["received_at"].to_physical().to_numpy())
         refused[row] = np.bincount(columns[columns >= 0], minlength=grid.columns)
@@ -199,6 +200,7 @@ def _completeness_columns(
     return {
         "completeness": (WINDOW_US - feed_us) / WINDOW_US * share,
         "book_completeness": (WINDOW_US - book_us) / WINDOW_US * share,
+        "trade_completeness": (WINDOW_US - trade_us) / WINDOW_US * share,
         "gap_seconds": feed_us / 1e6,
         "refused_frames": refused,
     }

@@ -38,7 +38,7 @@ events = st.lists(
 
 def is_explained(before: Batch, after: Batch) -> bool:
     """Whether what is missing is the count of a gap of its relation, inside its span."""
-    gaps = {gap.channel: gap for gap in after.feed_gaps}
+    gaps = {gap.relation: gap for gap in after.feed_gaps}
     for relation in RELATIONS:
         kept = getattr(after, relation)
         missing = [event for event in getattr(before, relation) if event not in kept]
@@ -85,7 +85,7 @@ def test_what_is_given_up_as_a_whole_leaves_its_gaps() -> None:
     other = FeedGap("here", None, None, 0, 5, GapCause.DISCONNECTED)
     gaps = drop(batch_of("here", [trade(3), trade(9), book(4), other]))
 
-    assert {(gap.channel, gap.started_at, gap.ended_at, gap.lost_events) for gap in gaps} == {
+    assert {(gap.relation, gap.started_at, gap.ended_at, gap.lost_events) for gap in gaps} == {
         (None, 0, 5, None),
         ("trades", 3, 10, 2),
         ("books", 4, 5, 1),
@@ -94,7 +94,7 @@ def test_what_is_given_up_as_a_whole_leaves_its_gaps() -> None:
 
 def test_gaps_of_a_relation_are_added_up() -> None:
     first, second = (
-        FeedGap("here", "trades", None, start, start + 5, GapCause.SHED, "", 2) for start in (0, 100)
+        FeedGap("here", None, None, start, start + 5, GapCause.SHED, "", 2, "trades") for start in (0, 100)
     )
     (gap,) = add_gap(add_gap((), first), second)
     assert (gap.started_at, gap.ended_at, gap.lost_events) == (0, 105, 4)

@@ -113,7 +113,8 @@ def test_a_lost_diff_is_one_gap_until_the_next_snapshot(shared_data: Path, name:
     silent = [session.parse(frame, at) for at, frame in diffs[501:600]]
     assert silent == [[]] * 99
     assert [request.key for request in session.pending_requests()] == [symbol]
-    (gap,) = session.close(diffs[599][0])
+    gap, of_quotes = session.close(diffs[599][0])
+    assert (gap.relation, of_quotes.relation) == ("books", "quotes")
     assert gap.cause is GapCause.SEQUENCE_BREAK
     assert gap.started_at == diffs[499][0]
 

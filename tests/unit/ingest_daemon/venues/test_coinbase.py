@@ -80,6 +80,7 @@ def test_skipped_trades_are_a_gap_that_knows_how_many() -> None:
         GapCause.SEQUENCE_BREAK,
         "trade 6 is followed by 10",
         3,
+        "trades",
     )
     assert isinstance(trade, Trade)
     assert len(session.parse(match(8), SEEN + 4 * S)) == 1  # late, or told twice: the database knows
@@ -139,7 +140,7 @@ def test_an_update_that_cannot_be_read_loses_the_book() -> None:
     session.parse(SNAPSHOT, SEEN)
     with pytest.raises(ParseError, match=r"found '0\.-10000'"):
         session.parse(changed(("buy", "99", "0.-10000")), SEEN + S)
-    (gap,) = session.close(SEEN + 2 * S)
+    gap, _ = session.close(SEEN + 2 * S)
     assert (gap.started_at, gap.cause) == (SEEN, GapCause.SEQUENCE_BREAK)
 
 

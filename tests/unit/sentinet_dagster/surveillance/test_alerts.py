@@ -43,6 +43,7 @@ def alerts(
         "notional": 0.0,
         "gap_seconds": 0.0,
         "book_completeness": 1.0,
+        "trade_completeness": 1.0,
     }
     counts = {
         "trade_count": 3,

@@ -162,11 +162,34 @@ def test_a_gap_concerns_its_instrument_or_its_venue_until_it_is_repaired(
     assert windows["completeness"].to_list() == complete
 
 
-@pytest.mark.parametrize("cause", schema.BOOK_CAUSES)
-def test_a_gap_of_the_book_leaves_trades_and_quotes_whole(cause: str) -> None:
-    gap = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3), "cause": cause}
+@pytest.mark.parametrize(
+    ("relation", "whole", "trades", "books"),
+    [
+        (None, 0.6, 0.6, 0.6),
+        ("trades", 0.6, 0.6, 0.6),
+        ("quotes", 0.6, 1.0, 0.6),
+        ("reference_prices", 0.6, 1.0, 0.6),
+        ("books", 1.0, 1.0, 0.6),
+    ],
+)
+def test_a_gap_of_one_relation_leaves_the_others_whole(
+    relation: str | None, whole: float, trades: float, books: float
+) -> None:
+    gap = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3), "relation": relation}
     row = first(windows_of(gaps=[gap], seconds=5))
-    assert (row["completeness"], row["gap_seconds"], row["book_completeness"]) == (1.0, 0.0, 0.6)
+    assert (row["completeness"], row["trade_completeness"], row["book_completeness"]) == (
+        whole,
+        trades,
+        books,
+    )
+    assert row["gap_seconds"] == (0.0 if whole == 1.0 else 2.0)
+
+
+def test_repaired_trades_are_whole_and_quotes_are_not() -> None:
+    span = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3)}
+    gaps = [span | {"relation": "trades", "repaired_at": at(9)}, span | {"relation": "quotes"}]
+    row = first(windows_of(gaps=gaps, seconds=5))
+    assert (row["completeness"], row["trade_completeness"]) == (0.6, 1.0)
 
 
 def test_refused_frames_lower_completeness() -> None:

@@ -16,6 +16,7 @@ ZEROS = {
     "notional": 0.0,
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
+    "trade_completeness": 1.0,
     "completeness": 1.0,
     "order_trade_ratio": 0.0,
 }

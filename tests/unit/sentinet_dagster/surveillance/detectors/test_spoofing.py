@@ -21,6 +21,7 @@ ZEROS = {
     "notional": 0.0,
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
+    "trade_completeness": 1.0,
 }
 COUNTS = {
     "trade_count": 0,

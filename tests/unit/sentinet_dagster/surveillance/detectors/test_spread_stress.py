@@ -19,6 +19,7 @@ ZEROS = {
     "notional": 0.0,
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
+    "trade_completeness": 1.0,
 }
 COUNTS = {"trade_count": 0, "quote_count": 9, "book_count": 0, "refused_frames": 0, "price_z_samples": 0}
 
