@@ -6,20 +6,22 @@ from dagster import Definitions, EnvVar
 
 from sentinet_dagster.assets.market import MARKET_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
+from sentinet_dagster.assets.rollups import ROLLUP_ASSETS, ROLLUP_CHECKS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.automation import JOBS, SCHEDULES
 from sentinet_dagster.checks import CHECKS
 from sentinet_dagster.resources import SurveillanceConfig, Timescale
+from sentinet_dagster.rollup_automation import ROLLUP_JOBS, ROLLUP_SCHEDULES
 from sentinet_dagster.sensors import SENSORS
 from sentinet_dagster.settings import SETTINGS
 
 __all__ = ["defs"]
 
 defs = Definitions(
-    assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS],
-    asset_checks=CHECKS,
-    jobs=JOBS,
-    schedules=SCHEDULES,
+    assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS, *ROLLUP_ASSETS],
+    asset_checks=[*CHECKS, *ROLLUP_CHECKS],
+    jobs=[*JOBS, *ROLLUP_JOBS],
+    schedules=[*SCHEDULES, *ROLLUP_SCHEDULES],
     sensors=SENSORS,
     resources={
         "timescale": Timescale(url=EnvVar("SENTINET_DATABASE_URL")),

@@ -4,6 +4,7 @@
     SENTINET_ALLOWED_LATENESS    seconds of received data after a window's end before it is judged (2)
     SENTINET_TICK_WAIT           seconds that a tick waits for a window about to close, below 5 (3.8)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
+    SENTINET_HOME                where what dbt has parsed is kept (.sentinet)
 
 SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
 """
@@ -34,6 +35,7 @@ class Settings:
     lateness: timedelta
     tick_wait: timedelta
     config_dir: Path
+    home: Path
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -51,6 +53,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         # The 5 s between ticks, less what Dagster needs to start one and to launch what it asks for.
         tick_wait=_seconds(environment, "SENTINET_TICK_WAIT", "3.8", most=4.9),
         config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
+        home=Path(environment.get("SENTINET_HOME") or ".sentinet").expanduser().absolute(),
     )
 
 

@@ -122,7 +122,7 @@
     create or replace function {{ target.schema }}.stale_buckets(
         aggregate_name text, out horizon xid8, out is_whole boolean, out stale tstzmultirange
     )
-    language plpgsql stable
+    language plpgsql stable set timezone to 'UTC'
     as $$
     declare
         aggregate {{ target.schema }}.continuous_aggregates;
@@ -164,7 +164,7 @@
     fact are kept as they are: what they were made of is gone. -#}
 {% macro refresh_function() -%}
     create or replace function {{ target.schema }}.refresh(aggregate_name text)
-    returns bigint language plpgsql
+    returns bigint language plpgsql set timezone to 'UTC'
     as $$
     declare
         aggregate {{ target.schema }}.continuous_aggregates;

@@ -4,7 +4,9 @@ alerts as (
 ),
 
 closings as (
-    select alert_id, max(occurred_at) as closed_at
+    select
+        alert_id,
+        max(occurred_at) as closed_at
     from {{ source('surveillance', 'alert_events') }}
     where event = 'closed'
     group by 1

@@ -1,6 +1,7 @@
 with
 instruments as (
-    select * from {{ ref('stg_market__instruments') }} where is_active
+    select * from {{ ref('stg_market__instruments') }}
+    where is_active
 ),
 
 newest as (
@@ -16,7 +17,7 @@ alerts as (
     from {{ source('surveillance', 'alerts') }} as alerts
     inner join newest on alerts.window_start > newest.bucket - interval '1 day'
     where alerts.state <> 'retracted'
-    group by 1
+    group by alerts.instrument_id
 )
 
 select
@@ -54,14 +55,19 @@ left join lateral (
     where bars.instrument_id = instruments.instrument_id and bars.bucket > newest.bucket - interval '1 day'
 ) as day on true
 left join lateral (
-    select bars.bucket, bars.close
+    select
+        bars.bucket,
+        bars.close
     from {{ ref('trade_bars_1m') }} as bars
     where bars.instrument_id = instruments.instrument_id
     order by bars.bucket desc
     limit 1
 ) as last_bar on true
 left join lateral (
-    select bars.spread_bps_mean, bars.liquidity_score, bars.order_imbalance
+    select
+        bars.spread_bps_mean,
+        bars.liquidity_score,
+        bars.order_imbalance
     from {{ ref('quote_bars_1m') }} as bars
     where bars.instrument_id = instruments.instrument_id
     order by bars.bucket desc

@@ -8,23 +8,31 @@
     )
 }}
 
-{#- A value stands on the bars of the 6 hours before it and on nothing else, wherever the computation begins: 200 minutes
-    of the averages, 50 of the signal line, 60 for which a price is carried through minutes without trades. -#}
+{#- A value stands on the bars of the 6 hours before it and on nothing else, wherever the computation begins: 200
+    minutes of the averages, 50 of the signal line, 60 for which a price is carried through minutes without trades. -#}
 with
 bars as (
-    select instrument_id, bucket, close
+    select
+        instrument_id,
+        bucket,
+        close
     from {{ ref('trade_bars_1m') }}
     where {{ in_range('bucket', look_back='6 hours') }}
 ),
 
 spans as (
-    select instrument_id, min(bucket) as first_bucket, max(bucket) as last_bucket
+    select
+        instrument_id,
+        min(bucket) as first_bucket,
+        max(bucket) as last_bucket
     from bars
     group by 1
 ),
 
 minutes as (
-    select spans.instrument_id, minute.bucket
+    select
+        spans.instrument_id,
+        minute.bucket
     from spans
     cross join lateral generate_series(spans.first_bucket, spans.last_bucket, interval '1 minute') as minute (bucket)
 ),

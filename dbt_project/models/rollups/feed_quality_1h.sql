@@ -69,13 +69,14 @@ hours_of_gaps as (
         gaps.instrument_id,
         gaps.venue,
         hours.bucket,
-        gaps.cause in ('sequence_break', 'checksum_mismatch', 'crossed_book', 'book_outrun') as is_of_book,
+        coalesce(gaps.relation = 'books', false) as is_of_books,
         tstzrange(gaps.started_at, gaps.ended_at)
         * tstzrange(hours.bucket, hours.bucket + interval '1 hour') as hole
     from {{ source('market', 'feed_gaps') }} as gaps
-    cross join lateral generate_series(
-        date_bin('1 hour', gaps.started_at, '1970-01-01 00:00:00+00'), gaps.ended_at, interval '1 hour'
-    ) as hours (bucket)
+    cross join
+        lateral generate_series(
+            date_bin('1 hour', gaps.started_at, '1970-01-01 00:00:00+00'), gaps.ended_at, interval '1 hour'
+        ) as hours (bucket)
     where gaps.repaired_at is null and {{ in_range('hours.bucket') }}
 ),
 
@@ -85,7 +86,7 @@ gaps as (
         hours_of_gaps.bucket,
         count(*) as gap_count,
         coalesce(
-            range_agg(hours_of_gaps.hole) filter (where not hours_of_gaps.is_of_book), '{}'
+            range_agg(hours_of_gaps.hole) filter (where not hours_of_gaps.is_of_books), '{}'
         ) as feed_holes,
         range_agg(hours_of_gaps.hole) as book_holes
     from hours_of_gaps
@@ -93,8 +94,8 @@ gaps as (
         on
             instruments.is_active
             and (
-                instruments.instrument_id = hours_of_gaps.instrument_id
-                or (hours_of_gaps.instrument_id is null and instruments.venue = hours_of_gaps.venue)
+                hours_of_gaps.instrument_id = instruments.instrument_id
+                or (hours_of_gaps.instrument_id is null and hours_of_gaps.venue = instruments.venue)
             )
     where not isempty(hours_of_gaps.hole)
     group by 1, 2
@@ -110,19 +111,28 @@ refused as (
         on
             instruments.is_active
             and (
-                instruments.instrument_id = frames.instrument_id
-                or (frames.instrument_id is null and instruments.venue = frames.venue)
+                frames.instrument_id = instruments.instrument_id
+                or (frames.instrument_id is null and frames.venue = instruments.venue)
             )
     where {{ in_range('frames.received_at') }}
     group by 1, 2
 ),
 
 hours as (
-    select instrument_id, bucket from received
+    select
+        instrument_id,
+        bucket
+    from received
     union
-    select instrument_id, bucket from gaps
+    select
+        instrument_id,
+        bucket
+    from gaps
     union
-    select instrument_id, bucket from refused
+    select
+        instrument_id,
+        bucket
+    from refused
 ),
 
 measured as (

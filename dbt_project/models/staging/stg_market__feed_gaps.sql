@@ -2,6 +2,7 @@ select
     gaps.gap_id,
     gaps.venue,
     gaps.channel,
+    gaps.relation,
     gaps.instrument_id,
     instruments.symbol,
     gaps.started_at,

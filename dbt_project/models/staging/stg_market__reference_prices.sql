@@ -10,4 +10,6 @@ select
     reference_prices.funding_rate,
     reference_prices.next_funding_at
 from {{ source('market', 'reference_prices') }} as reference_prices
-inner join {{ source('market', 'instruments') }} as instruments on reference_prices.instrument_id = instruments.instrument_id
+inner join
+    {{ source('market', 'instruments') }} as instruments
+    on reference_prices.instrument_id = instruments.instrument_id
