@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dagster import Definitions, EnvVar
+from dagster import Definitions, EnvVar, in_process_executor
 
 from sentinet_dagster.assets.market import MARKET_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
@@ -10,6 +10,7 @@ from sentinet_dagster.assets.rollups import ROLLUP_ASSETS, ROLLUP_CHECKS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.automation import JOBS, SCHEDULES
 from sentinet_dagster.checks import CHECKS
+from sentinet_dagster.notifier import Notifier
 from sentinet_dagster.resources import SurveillanceConfig, Timescale
 from sentinet_dagster.rollup_automation import ROLLUP_JOBS, ROLLUP_SCHEDULES
 from sentinet_dagster.sensors import SENSORS
@@ -23,8 +24,11 @@ defs = Definitions(
     jobs=[*JOBS, *ROLLUP_JOBS],
     schedules=[*SCHEDULES, *ROLLUP_SCHEDULES],
     sensors=SENSORS,
+    # A backfill from the UI is a run of no job of ours: it too is one process, not one for each asset.
+    executor=in_process_executor,
     resources={
         "timescale": Timescale(url=EnvVar("SENTINET_DATABASE_URL")),
+        "notifier": Notifier(url=SETTINGS.notify_url),
         "surveillance_config": SurveillanceConfig(directory=str(SETTINGS.config_dir)),
     },
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sentinet_dagster.planning import HOUR, Rules, State, closed_until
+from sentinet_dagster.planning import Rules, State, closed_until
+from sentinet_dagster.spans import HOUR
 
 __all__ = ["next_turn_at"]
 

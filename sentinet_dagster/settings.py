@@ -2,9 +2,14 @@
 
     SENTINET_PARTITIONS_START    the first hour that has a partition, ISO 8601, UTC (2024-01-01)
     SENTINET_ALLOWED_LATENESS    seconds of received data after a window's end before it is judged (2)
+    SENTINET_LATE_HORIZON        seconds after their time; facts received later wait for a backfill (86400)
     SENTINET_TICK_WAIT           seconds that a tick waits for a window about to close, below 5 (3.8)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
+<<<<<<< HEAD
     SENTINET_HOME                where what dbt has parsed is kept (.sentinet)
+=======
+    SENTINET_NOTIFY_URL          where to POST what an operator must know, as JSON (nowhere: it is logged)
+>>>>>>> main
 
 SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
 """
@@ -33,9 +38,14 @@ class Settings:
 
     first_hour: datetime
     lateness: timedelta
+    late_horizon: timedelta
     tick_wait: timedelta
     config_dir: Path
+<<<<<<< HEAD
     home: Path
+=======
+    notify_url: str
+>>>>>>> main
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -50,10 +60,15 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
     return Settings(
         first_hour=_hour(environment.get("SENTINET_PARTITIONS_START") or "2024-01-01"),
         lateness=_seconds(environment, "SENTINET_ALLOWED_LATENESS", "2", most=3600),
+        late_horizon=_seconds(environment, "SENTINET_LATE_HORIZON", "86400", least=60, most=366 * 86400),
         # The 5 s between ticks, less what Dagster needs to start one and to launch what it asks for.
         tick_wait=_seconds(environment, "SENTINET_TICK_WAIT", "3.8", most=4.9),
         config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
+<<<<<<< HEAD
         home=Path(environment.get("SENTINET_HOME") or ".sentinet").expanduser().absolute(),
+=======
+        notify_url=_http_url(environment, "SENTINET_NOTIFY_URL"),
+>>>>>>> main
     )
 
 
@@ -69,15 +84,25 @@ def _hour(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: str, most: float) -> timedelta:
+def _seconds(
+    environment: Mapping[str, str], name: str, default: str, *, least: float = 0, most: float
+) -> timedelta:
     text = environment.get(name) or default
     try:
         seconds = float(text)
     except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds <= most:
-        raise SettingError(f"{name}={text}: want seconds from 0 to {most:g}, such as {default}")
+        seconds = float("nan")
+    if not least <= seconds <= most:
+        raise SettingError(f"{name}={text}: want seconds from {least:g} to {most:g}, such as {default}")
     return timedelta(seconds=seconds)
+
+
+def _http_url(environment: Mapping[str, str], name: str) -> str:
+    url = environment.get(name, "").strip()
+    if url and not url.startswith(("http://", "https://")):
+        # What is there may be a secret: it is not repeated.
+        raise SettingError(f"{name} is no address: want https://…, or nothing")
+    return url
 
 
 SETTINGS: Final = read_settings(os.environ)

@@ -29,7 +29,6 @@ _SURROUNDINGS = """
 select
     current_setting('timescaledb.license', true) as licence,
     (select max(version) from ops.migrations) as migration,
-    (select string_agg(format('%s %s', relation, keep), ',' order by relation) from ops.storage) as kept,
     coalesce((
         select has_schema_privilege(oid, 'rollup', 'create') from pg_roles where rolname = 'sentinet_surveillance'
     ), false) as has_roles
@@ -78,9 +77,9 @@ def _surroundings(connection: psycopg.Connection[Any], project: str) -> tuple[st
     """What is to be deployed as one text, and whose it becomes: "" is who deploys."""
     row = connection.execute(_SURROUNDINGS).fetchone()
     assert row is not None, "a select without from has a row"
-    licence, migration, kept, has_roles = row
+    licence, migration, has_roles = row
     role = _ROLE if has_roles else ""
-    text = f"{project} {licence == 'timescale'} {migration} {kept} {role}"
+    text = f"{project} {licence == 'timescale'} {migration} {role}"
     return hashlib.sha256(text.encode()).hexdigest()[:32], role
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from sentinet_dagster.pacing import next_turn_at
-from sentinet_dagster.planning import HOUR, SECOND, Failure, Flight, Rules, State
+from sentinet_dagster.planning import Failure, Flight, Rules, State
+from sentinet_dagster.spans import HOUR, SECOND
 
 START = 1_723_161_600 * SECOND  # 2024-08-09T00:00Z, a full hour
 RULES = Rules(lookback=600 * SECOND, silence=60 * SECOND, first_hour=START, lateness=2 * SECOND)
