@@ -5,11 +5,8 @@
     SENTINET_LATE_HORIZON        seconds after their time; facts received later wait for a backfill (86400)
     SENTINET_TICK_WAIT           seconds that a tick waits for a window about to close, below 5 (3.8)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
-<<<<<<< HEAD
     SENTINET_HOME                where what dbt has parsed is kept (.sentinet)
-=======
     SENTINET_NOTIFY_URL          where to POST what an operator must know, as JSON (nowhere: it is logged)
->>>>>>> main
 
 SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
 """
@@ -41,11 +38,8 @@ class Settings:
     late_horizon: timedelta
     tick_wait: timedelta
     config_dir: Path
-<<<<<<< HEAD
     home: Path
-=======
     notify_url: str
->>>>>>> main
 
 
 def read_settings(environment: Mapping[str, str]) -> Settings:
@@ -64,11 +58,8 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         # The 5 s between ticks, less what Dagster needs to start one and to launch what it asks for.
         tick_wait=_seconds(environment, "SENTINET_TICK_WAIT", "3.8", most=4.9),
         config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
-<<<<<<< HEAD
         home=Path(environment.get("SENTINET_HOME") or ".sentinet").expanduser().absolute(),
-=======
         notify_url=_http_url(environment, "SENTINET_NOTIFY_URL"),
->>>>>>> main
     )
 
 
