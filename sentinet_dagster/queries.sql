@@ -535,7 +535,6 @@ where
     and alerts.window_start < %(end)s::timestamptz
     and alerts.state <> 'retracted';
 
-
 -- name: rollups
 -- The continuous aggregates of schema rollup, and which of them each is made of.
 select name, reads
@@ -600,13 +599,8 @@ where name = %(name)s::text
 returning is_native, pg_snapshot_xmin(pg_current_snapshot())::text as horizon;
 
 -- name: facts_of_rollup
--- The first bucket that begins with or after the facts that a rollup is made of; null where there are none: one row.
-select
-    date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00')
-    + case
-        when facts.low = date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00') then interval '0'
-        else aggregates.bucket_width
-    end as first_bucket
+-- The bucket of the first fact that a rollup is made of; null where there are none: one row.
+select date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00') as first_bucket
 from rollup.continuous_aggregates as aggregates
 cross join lateral rollup.span_of_facts(aggregates.facts) as facts
 where aggregates.name = %(name)s::text;

@@ -14,8 +14,10 @@
 {% materialization continuous_aggregate, adapter='postgres' %}
     {%- set native = is_native() -%}
     {%- set target_relation = this.incorporate(type='view' if native else 'table') -%}
+    {#- Without the database's name: a copy or a database that was renamed has the same rollups. -#}
+    {%- set definition = sql | replace('"' ~ target.database ~ '".', '') -%}
     {%- set definition_hash = local_md5((native | string) ~ config.get('facts') ~ config.get('look_ahead')
-        ~ config.get('bucket_width') ~ ' '.join(sql.split())) -%}
+        ~ config.get('bucket_width') ~ ' '.join(definition.split())) -%}
     {%- set known = registered_definition() -%}
     {%- set unchanged = known and known.definition_hash == definition_hash and not should_full_refresh() -%}
 
@@ -26,9 +28,12 @@
         {% call noop_statement('main', 'UNCHANGED', 'UNCHANGED', 0) -%}
             -- The definition is the one that is in force.
         {%- endcall %}
+        {#- A statement opens the transaction that is committed below. -#}
+        {% call statement('open') -%} select 1 {%- endcall %}
     {% else %}
         {% call statement('main') -%}
-            {{ define_native(target_relation, sql, known) if native else define_table(target_relation, sql, known) }}
+            {{ define_native(target_relation, definition, known) if native
+                else define_table(target_relation, definition, known) }}
             {{ register_definition(native, definition_hash) }}
             {% if not native %}select {{ target.schema }}.refresh('{{ this.identifier }}');{% endif %}
         {%- endcall %}

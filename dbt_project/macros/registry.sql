@@ -160,8 +160,8 @@
 {%- endmacro %}
 
 
-{#- A day at a time, so that no sort is of more than that. Where all is made anew, buckets that begin before the first
-    fact are kept as they are: what they were made of is gone. -#}
+{#- A day at a time, so that no sort is of more than that. Where all is made anew, buckets before that of the first fact
+    are kept as they are: what they were made of is gone. -#}
 {% macro refresh_function() -%}
     create or replace function {{ target.schema }}.refresh(aggregate_name text)
     returns bigint language plpgsql set timezone to 'UTC'
@@ -186,12 +186,11 @@
         select * into found from {{ target.schema }}.stale_buckets(aggregate_name);
         if found.is_whole then
             select * into facts from {{ target.schema }}.span_of_facts(aggregate.facts);
-            execute format('delete from {{ target.schema }}.%I where bucket >= $1', aggregate_name) using facts.low;
-            found.stale := case when facts.low is null then '{}' else tstzmultirange(tstzrange(
-                date_bin(aggregate.bucket_width, facts.low, '1970-01-01 00:00:00+00'),
-                date_bin(aggregate.bucket_width, facts.high, '1970-01-01 00:00:00+00')
-                + aggregate.bucket_width + aggregate.look_ahead
-            )) end;
+            low := date_bin(aggregate.bucket_width, facts.low, '1970-01-01 00:00:00+00');
+            high := date_bin(aggregate.bucket_width, facts.high, '1970-01-01 00:00:00+00')
+            + aggregate.bucket_width + aggregate.look_ahead;
+            execute format('delete from {{ target.schema }}.%I where bucket >= $1', aggregate_name) using low;
+            found.stale := case when low is null then '{}' else tstzmultirange(tstzrange(low, high)) end;
         end if;
         foreach span in array array(select unnest(found.stale)) loop
             low := lower(span);
@@ -202,8 +201,7 @@
                     using low, high;
                 end if;
                 execute format(
-                    'insert into {{ target.schema }}.%1$I select * from {{ target.schema }}.%2$I($1, $2)'
-                    ' on conflict do nothing',
+                    'insert into {{ target.schema }}.%1$I select * from {{ target.schema }}.%2$I($1, $2)',
                     aggregate_name, aggregate_name || '_between'
                 ) using low, high;
                 get diagnostics part = row_count;

@@ -26,6 +26,7 @@ from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
     AssetKey,
+    AssetsDefinition,
     AssetSpec,
     MaterializeResult,
     TableColumn,
@@ -108,7 +109,7 @@ def rollup_tests(context: AssetCheckExecutionContext, timescale: Timescale) -> I
         in {(key.asset_key, key.name) for key in context.selected_asset_check_keys}
     }
     with tempfile.TemporaryDirectory() as scratch:
-        results = _PROJECT.test(timescale.url, list(wanted), Path(scratch))
+        results = _PROJECT.test(timescale.url, [test.name for test in wanted.values()], Path(scratch))
     for result in results:
         yield _check_result(wanted[result.unique_id], result)
 
@@ -128,5 +129,5 @@ def _check_result(test: Test, result: TestResult) -> AssetCheckResult:
     )
 
 
-ROLLUP_ASSETS: Final = [INSTRUMENTS, *VIEWS, rollups]
+ROLLUP_ASSETS: Final[Sequence[AssetSpec | AssetsDefinition]] = [INSTRUMENTS, *VIEWS, rollups]
 ROLLUP_CHECKS: Final = [rollup_tests]

@@ -54,7 +54,7 @@ def refresh(connection: Connection, names: Collection[str] | None = None) -> lis
 
 
 def rebuild(connection: Connection, name: str) -> Refreshed:
-    """Make all rows anew, of the facts that are there; buckets that began before the first of them stay.
+    """Make all rows anew, of the facts that are there; buckets before that of the first of them stay.
 
     Readers see the old rows until the new ones are there, but on TimescaleDB's community edition.
     """

@@ -1,4 +1,4 @@
-"""The dbt project in Dagster's terms, by dagster-dbt: `python -m sentinet_dagster.rollups.translation TARGET`.
+"""The dbt project in Dagster's terms, by dagster-dbt: `python -m <this module> TARGET`.
 
 What lives here: the only place that imports dbt and dagster-dbt, run as a process of its own when the
 project has changed (`project.py`). What never does: running models or tests.
@@ -86,8 +86,8 @@ def translate(manifest: Mapping[str, Any]) -> Catalogue:
 
 def _model(spec: AssetSpec, node: Mapping[str, Any]) -> Model:
     is_continuous = node["config"]["materialized"] == _CONTINUOUS
-    schema = spec.metadata["dagster/column_schema"]
-    assert isinstance(schema, TableSchema), "dagster-dbt makes one of the columns in the project's YAML"
+    schema = spec.metadata.get("dagster/column_schema")  # of the columns that the project's YAML names
+    described = schema.columns if isinstance(schema, TableSchema) else ()
     return Model(
         name=node["name"],
         key=tuple(spec.key.path),
@@ -97,7 +97,7 @@ def _model(spec: AssetSpec, node: Mapping[str, Any]) -> Model:
         kinds=tuple(sorted(spec.kinds | {"table" if is_continuous else "view"})),
         owners=tuple(spec.owners),
         code_version=spec.code_version and spec.code_version[:12],
-        columns=tuple(Column(column.name, column.description or "") for column in schema.columns),
+        columns=tuple(Column(column.name, column.description or "") for column in described),
         is_continuous=is_continuous,
     )
 

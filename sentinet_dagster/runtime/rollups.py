@@ -19,7 +19,7 @@ from sentinet_dagster.rollups.refreshing import refresh
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.errors import UserError
 
-__all__ = ["deploy", "prepare"]
+__all__ = ["deploy", "document", "prepare"]
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +30,9 @@ select
     current_setting('timescaledb.license', true) as licence,
     (select max(version) from ops.migrations) as migration,
     coalesce((
-        select has_schema_privilege(oid, 'rollup', 'create') from pg_roles where rolname = 'sentinet_surveillance'
+        select has_schema_privilege(oid, 'rollup', 'create')
+        from pg_roles
+        where rolname = 'sentinet_surveillance'
     ), false) as has_roles
 """
 _DEPLOYED = "select fingerprint from rollup.deployments order by deployed_at desc limit 1"
@@ -71,6 +73,20 @@ def deploy(url: str, home: Path, *, full_refresh: bool = False) -> bool:
         refresh(connection)
     log.info("rollups deployed", fingerprint=fingerprint, seconds=round(time.perf_counter() - began, 1))
     return True
+
+
+def document(url: str, home: Path, folder: Path) -> Path:
+    """Write dbt's documentation of what is deployed into `folder`; the page to open.
+
+    Raises:
+        UserError: dbt failed, or the folder cannot be made.
+    """
+    try:
+        return RollupProject(home).document(url, folder)
+    except DbtFailed as error:
+        raise UserError(str(error)) from None
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
 
 
 def _surroundings(connection: psycopg.Connection[Any], project: str) -> tuple[str, str]:

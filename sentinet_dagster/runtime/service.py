@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from sentinet_dagster.runtime import database
+from sentinet_dagster.runtime import database, rollups
 from sentinet_dagster.runtime.database_url import without_password
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
@@ -122,6 +122,7 @@ def _serve(
             recorder.record(running=False)
             database.migrate(opened.url, chunks)
             database.watch(opened.url, instruments)
+            rollups.deploy(opened.url, home.path)
             start_dagster(supervisor, parts)
             supervisor.start(parts.ingest())
             supervisor.wait_until_ready()
