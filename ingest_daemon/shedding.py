@@ -6,6 +6,7 @@ files, deciding that the spool is full.
     level 1     of the books of an instrument, the last of each second is kept
     level 2     of its quotes too
     level 3     no books, no quotes
+    level 4     no flows of books either: a few rows a second, and then all that is known of the books
     `drop`      nothing: trades go last, and with them what is left
 
 What is shed of a batch and relation is one gap of cause `shed` with the count; refused frames that are shed
@@ -14,17 +15,17 @@ may have been of any relation. It is added up where a batch is shed further.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from ingest_daemon.batcher import Batch, batch_of
-from ingest_daemon.events import Book, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
+from ingest_daemon.events import Book, BookFlow, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
 
 __all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
 
-LEVELS: Final = 3
+LEVELS: Final = 4
 _SECOND_US: Final = 1_000_000
 _FACTS: Final[Mapping[str, FactRelation]] = {name: name for name in get_args(FactRelation)}
 _RELATIONS: Final = (*_FACTS, "rejected_frames")
@@ -36,6 +37,7 @@ def shed(batch: Batch, level: int) -> Batch:
     """The batch at a level, 0 to `LEVELS`, with the gaps that say what it lacks."""
     books: Sequence[Book] = batch.books
     quotes: Sequence[Quote] = batch.quotes
+    flows: Sequence[BookFlow] = () if level >= 4 else batch.book_flows
     if level >= 3:
         books, quotes = (), ()
     else:
@@ -44,9 +46,12 @@ def shed(batch: Batch, level: int) -> Batch:
     gaps: Mapping[Any, FeedGap] = {_key(gap): gap for gap in batch.feed_gaps}
     gaps = _with_lost(gaps, batch.venue, "books", batch.books, books)
     gaps = _with_lost(gaps, batch.venue, "quotes", batch.quotes, quotes)
-    if len(books) == len(batch.books) and len(quotes) == len(batch.quotes):
+    gaps = _with_lost(gaps, batch.venue, "book_flows", batch.book_flows, flows)
+    kept: Sequence[Event] = (
+        *batch.trades, *quotes, *books, *flows, *batch.reference_prices, *batch.rejected_frames,
+    )  # fmt: skip
+    if len(kept) + len(batch.feed_gaps) == batch.rows:
         return batch
-    kept: Iterable[Event] = (*batch.trades, *quotes, *books, *batch.reference_prices, *batch.rejected_frames)
     return batch_of(batch.venue, (*kept, *gaps.values()))
 
 
@@ -85,7 +90,7 @@ def _with_lost(
     gaps: Mapping[Any, FeedGap],
     venue: str,
     relation: str,
-    events: Sequence[Book | Quote | RejectedFrame],
+    events: Sequence[Book | Quote | BookFlow | RejectedFrame],
     kept: Sequence[Event],
 ) -> Mapping[Any, FeedGap]:
     if len(events) == len(kept):

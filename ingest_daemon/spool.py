@@ -83,7 +83,7 @@ class Spool:
         self.lost: dict[tuple[str, str], int] = {}
         """Events shed since the start, by venue and relation."""
         self._directory = directory
-        self._limit = limit
+        self.limit = limit
         self._longest_segment = min(_LONGEST_SEGMENT, limit // _SEGMENTS)
         self._segments: list[_Segment] = []
         self._number = 0
@@ -99,6 +99,17 @@ class Spool:
     def is_empty(self) -> bool:
         """Whether everything is drained."""
         return not self._segments and not self._gaps and self._next is None
+
+    @property
+    def segments(self) -> int:
+        """Files that are not drained."""
+        return len(self._segments)
+
+    @property
+    def oldest_at(self) -> int | None:
+        """When the oldest that waits in them was received, microseconds since 1970 UTC."""
+        oldest = self._segments[:1]  # another thread may ask
+        return oldest[0].began_at if oldest else None
 
     def open(self) -> None:
         """Take the directory, cut off what a power cut left torn.
@@ -163,12 +174,12 @@ class Spool:
         if gaps:
             batch = _with_gaps(batch, gaps)
         data = _encode(batch)
-        if self.bytes + len(data) > self._limit:
+        if self.bytes + len(data) > self.limit:
             self._make_room(len(data))
-        if self.bytes + len(data) > self._limit:
+        if self.bytes + len(data) > self.limit:
             thin = shed(batch, LEVELS)
             data = _encode(thin)
-            if self.bytes + len(data) > self._limit:
+            if self.bytes + len(data) > self.limit:
                 self._count(batch, None)
                 self._gaps[batch.venue] = _merged(drop(batch))
                 return
@@ -205,7 +216,7 @@ class Spool:
     def _make_room(self, size: int) -> None:
         """Shed the oldest first, all of them to a level before any goes further."""
         self._stop_writing()
-        target = self._limit - self._limit // _ROOM
+        target = self.limit - self.limit // _ROOM
         for level in range(1, LEVELS + 1):
             for segment in self._segments:
                 if self.bytes + size <= target:
@@ -242,7 +253,7 @@ class Spool:
             self._count(batch, thin)
 
     def _count(self, batch: Batch, left: Batch | None) -> None:
-        for relation in ("trades", "quotes", "books", "reference_prices", "rejected_frames"):
+        for relation in (*get_args(FactRelation), "rejected_frames"):
             count = len(getattr(batch, relation)) - (0 if left is None else len(getattr(left, relation)))
             if count:
                 key = batch.venue, relation
@@ -349,7 +360,7 @@ def _encode(batch: Batch) -> bytes:
     newest = max(
         event.ended_at if isinstance(event, FeedGap) else event.received_at
         for relation in (
-            batch.trades, batch.quotes, batch.books, batch.reference_prices,
+            batch.trades, batch.quotes, batch.books, batch.book_flows, batch.reference_prices,
             batch.feed_gaps, batch.rejected_frames,
         )
         for event in relation

@@ -32,10 +32,20 @@ from sentinet_dagster.planning import (
 )
 from sentinet_dagster.queries import queries
 
-__all__ = ["Explain", "Outcomes", "ReportedRange", "RunFailure", "Turn", "take_turn"]
+__all__ = [
+    "LAUNCHED_WITHIN_S",
+    "Explain",
+    "Glance",
+    "Outcomes",
+    "ReportedRange",
+    "RunFailure",
+    "Turn",
+    "glance",
+    "take_turn",
+]
 
 _PLAN = "judge_windows"
-_LAUNCHED_WITHIN_US = 4_000_000  # whoever claims launches at once: in tenths of a second
+LAUNCHED_WITHIN_S = 4.0  # whoever claims launches at once, in tenths of a second; later the sensor does
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Outcomes = Callable[[Sequence[str]], Mapping[str, Outcome]]
@@ -74,6 +84,31 @@ class Turn(NamedTuple):
     failed: Sequence[ReportedRange] = ()  # reported now, or again
     resolved: Sequence[ReportedRange] = ()  # reported earlier, and judged after all
     late: Sequence[tuple[datetime, datetime]] = ()  # facts of these spans came too late: left to a backfill
+
+
+class Glance(NamedTuple):
+    """How things stand between turns: the memory, and how far data has come. Microseconds since 1970 UTC."""
+
+    state: State
+    received_until: int
+    committed_at: int
+    now: int
+
+
+def glance(connection: psycopg.Connection[DictRow]) -> Glance:
+    """Look without claiming anything, and without waiting for somebody's turn.
+
+    Raises:
+        psycopg.OperationalError: the database is away.
+    """
+    known = _fetch(connection, "plan_state", plan=_PLAN)
+    (edge,) = _fetch(connection, "ledger_edge")
+    return Glance(
+        decode_state(known[0]["state"] if known else None),
+        _optional(edge["received_until"]),
+        _optional(edge["committed_at"]),
+        _microseconds(edge["clock"]),
+    )
 
 
 def _unexplained(run_keys: Sequence[str]) -> Mapping[str, RunFailure]:  # noqa: ARG001
@@ -160,7 +195,7 @@ def _unlaunched(before: State, after: State, found: Mapping[str, Outcome], now: 
         for hour, flight in before.flights.items()
         if after.flights.get(hour) == flight
         and flight.run_key not in found
-        and now - flight.requested_at >= _LAUNCHED_WITHIN_US
+        and now - flight.requested_at >= LAUNCHED_WITHIN_S * 1e6
     ]
 
 

@@ -7,6 +7,7 @@ from dagster import Definitions, EnvVar, in_process_executor
 from sentinet_dagster.assets.market import MARKET_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.rollups import ROLLUP_ASSETS, ROLLUP_CHECKS
+from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.automation import JOBS, SCHEDULES
 from sentinet_dagster.checks import CHECKS
@@ -19,7 +20,7 @@ from sentinet_dagster.settings import SETTINGS
 __all__ = ["defs"]
 
 defs = Definitions(
-    assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS, *ROLLUP_ASSETS],
+    assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS, *ROLLUP_ASSETS, *STORAGE_ASSETS],
     asset_checks=[*CHECKS, *ROLLUP_CHECKS],
     jobs=[*JOBS, *ROLLUP_JOBS],
     schedules=[*SCHEDULES, *ROLLUP_SCHEDULES],

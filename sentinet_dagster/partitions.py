@@ -34,6 +34,7 @@ __all__ = [
     "partition_key",
     "partition_range",
     "pieces_text",
+    "range_tags",
     "slices",
     "tagged_instruments",
     "tagged_pieces",
@@ -43,6 +44,8 @@ __all__ = [
 PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
 RANGE_START_TAG: Final = "sentinet/range_start"
 RANGE_END_TAG: Final = "sentinet/range_end"
+_FIRST_TAG: Final = "dagster/asset_partition_range_start"
+_LAST_TAG: Final = "dagster/asset_partition_range_end"
 TOUCHED_TAG: Final = "sentinet/touched"
 INSTRUMENTS_TAG: Final = "sentinet/instruments"
 HOUR: Final = timedelta(hours=1)
@@ -164,14 +167,19 @@ def is_whole(tags: Mapping[str, str]) -> bool:
     return not tags.keys() & {RANGE_START_TAG, RANGE_END_TAG, TOUCHED_TAG, INSTRUMENTS_TAG}
 
 
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags by which Dagster makes a run one of the partitions from `first` to `last`."""
+    return {_FIRST_TAG: first, _LAST_TAG: last}
+
+
 def partition_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     """The hours of a run by the tags that Dagster gives it: one partition, or a range of them in a backfill.
 
     >>> [hour.hour for hour in partition_range({"dagster/partition": "2024-08-08-05:00"})]
     [5, 6]
     """
-    first = tags.get("dagster/asset_partition_range_start", tags.get("dagster/partition"))
-    last = tags.get("dagster/asset_partition_range_end", tags.get("dagster/partition"))
+    first = tags.get(_FIRST_TAG, tags.get("dagster/partition"))
+    last = tags.get(_LAST_TAG, tags.get("dagster/partition"))
     if first is None or last is None:
         return None
     return HOURS.time_window_for_partition_key(first).start, HOURS.time_window_for_partition_key(last).end

@@ -25,6 +25,14 @@ select instrument_id, update_id, time, occurred_at, received_at, bid_prices, bid
 from market.books
 where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 
+-- name: book_flows
+-- The book flows of [start, end), in no order.
+select
+    instrument_id, side, distance_bps, is_partial, time, received_at, added, removed, cancelled, traded, adds, cancels,
+    levels, largest_added, fleeting, withdrawn, withdrawn_life_us, layers, layered
+from market.book_flows
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
 select
@@ -35,7 +43,7 @@ order by started_at, ended_at, venue, channel, relation, instrument_id, cause;
 
 -- name: rejected_frames
 -- The frames received in [start, end) that could not be parsed, without their bytes.
-select rejected_frame_id, venue, channel, instrument_id, received_at, error
+select rejected_frame_id, venue, channel, instrument_id, received_at, error, frames
 from market.rejected_frames
 where received_at >= %(start)s::timestamptz and received_at < %(end)s::timestamptz
 order by received_at, venue, rejected_frame_id;
@@ -46,7 +54,11 @@ select
     instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
     quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
     imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
-    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness
+    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness, flow_seconds,
+    partial_flow_seconds, flow_changes, bid_added_near, ask_added_near, bid_cancelled_near, ask_cancelled_near,
+    bid_traded_near, ask_traded_near, bid_cancel_share, ask_cancel_share, bid_fleeting_near, ask_fleeting_near,
+    bid_withdrawn_max, ask_withdrawn_max, bid_withdrawn_life_s, ask_withdrawn_life_s, bid_layered_max, ask_layered_max,
+    bid_layers, ask_layers
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;
@@ -604,3 +616,45 @@ select date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00') as
 from rollup.continuous_aggregates as aggregates
 cross join lateral rollup.span_of_facts(aggregates.facts) as facts
 where aggregates.name = %(name)s::text;
+
+-- name: expiring
+-- The relations that grow with time: what removes rows that are too old (a policy, chunks, rows) and from when on they are
+-- kept (null: for ever).
+select relation, before, removed_by from ops.expiring();
+
+-- name: drop_expired_chunk
+-- Drop the oldest chunk that is expired as a whole: its name and size, no row where there is none.
+select chunk, bytes from ops.drop_expired_chunk(%(relation)s::text);
+
+-- name: expired_blocks
+-- The first blocks of the stretches of `pages` blocks with expired rows.
+select expired.block from ops.expired_blocks(%(relation)s::text, %(pages)s::integer) as expired (block);
+
+-- name: delete_expired
+-- Delete the expired rows of a stretch of blocks; how many there were.
+select ops.delete_expired(%(relation)s::text, %(block)s::bigint, %(pages)s::integer) as deleted;
+
+-- name: summarize_again
+-- Let the relation's block-range indexes forget what was deleted from a stretch of blocks.
+select ops.summarize_again(%(relation)s::text, %(block)s::bigint, %(pages)s::integer);
+
+-- name: facts_are_gone
+-- Whether [start, end) was judged, begins before facts are kept, and none of them is left: one row.
+select
+    exists (
+        select from surveillance.windows
+        where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+    )
+    and exists (
+        select from ops.expiring()
+        where relation = 'market.trades' and before > %(start)s::timestamptz
+    )
+    and not exists (
+        select from market.trades where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.quotes where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.books where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    ) as are_gone;

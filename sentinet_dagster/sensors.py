@@ -28,10 +28,10 @@ from dagster import (
 
 from sentinet_dagster.automation import judge_windows, retrain_models_daily
 from sentinet_dagster.checks import no_range_keeps_failing
-from sentinet_dagster.claims import Turn, take_turn
+from sentinet_dagster.claims import Turn, glance, take_turn
 from sentinet_dagster.notifier import Notifier
-from sentinet_dagster.outcomes import run_failures, run_outcomes
-from sentinet_dagster.pacing import next_turn_at
+from sentinet_dagster.outcomes import RUN_KEY_TAG, run_failures, run_outcomes
+from sentinet_dagster.pacing import closing_at, next_turn_at
 from sentinet_dagster.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
@@ -46,8 +46,9 @@ from sentinet_dagster.resources import SurveillanceConfig, Timescale
 from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST
 
-__all__ = ["SENSORS", "on_missing_model", "on_new_batches"]
+__all__ = ["SENSORS", "on_missing_model", "on_new_batches", "run_tags", "verdicts"]
 
+PARTITION_NAME_TAG: Final = "dagster/partition"
 LEAST_PAUSE_S: Final = 0.1
 LEAST_TO_LEARN_FROM: Final = timedelta(minutes=20)
 
@@ -65,14 +66,14 @@ def on_new_batches(
 ) -> SensorResult | SkipReason:
     """The rule is the docstring of `planning.py`. Reset the cursor and everything is judged anew.
 
-    A tick that finds a window about to close waits for it, for less than the 5 s to the next tick: where the
-    ticks fall between the ends of windows is chance, and would cost up to 5 s.
+    A tick waits for the window that closes next, if it does within what the tick may last: where the ticks,
+    one every 5 s, fall between the ends of windows is chance, and would cost up to 5 s.
     """
     news: list[AssetCheckEvaluation] = []
     try:
         for turn in _turns(context.instance, timescale, anew=not context.cursor):
             notifier.announce(turn, RULES.patience)
-            news += _verdicts(turn)
+            news += verdicts(turn)
             if requests := [*turn.unlaunched, *turn.requests]:
                 break
     except psycopg.OperationalError as error:
@@ -88,7 +89,14 @@ def on_new_batches(
 def _turns(instance: DagsterInstance, timescale: Timescale, *, anew: bool) -> Iterator[Turn]:
     """A turn on the plan, and more as long as a window is about to close and the tick may last."""
     outcomes, explain = partial(run_outcomes, instance), partial(run_failures, instance)
-    deadline = time.monotonic() + SETTINGS.tick_wait.total_seconds()
+    began = time.monotonic()
+    deadline = began + SETTINGS.tick_wait.total_seconds()
+    seen = glance(timescale.connection)
+    closing = closing_at(seen.state, seen.received_until, seen.committed_at, seen.now, RULES)
+    # Even where a window is closed already: without this, a tick that once came late would find each window
+    # late, for ever.
+    if closing is not None and began + (closing - seen.now) / 1e6 < deadline:
+        time.sleep((closing - seen.now) / 1e6)
     while True:
         turn = take_turn(timescale.connection, outcomes, RULES, explain=explain, anew=anew)
         # Without a memory (the database is another, or was emptied) everything is judged anew as well.
@@ -128,7 +136,7 @@ def on_missing_model(
     return RunRequest(run_key=f"first-{ISOLATION_FOREST}-{need['last_window'].isoformat()}")
 
 
-def _verdicts(turn: Turn) -> Iterator[AssetCheckEvaluation]:
+def verdicts(turn: Turn) -> Iterator[AssetCheckEvaluation]:
     """The asset check after the turn, where the turn has changed it: nobody waits for the hourly job."""
     (key,) = no_range_keeps_failing.check_keys
     for reported in [*turn.failed, *turn.resolved]:
@@ -147,16 +155,20 @@ def _verdicts(turn: Turn) -> Iterator[AssetCheckEvaluation]:
 
 
 def _run_request(request: Request) -> RunRequest:
-    return RunRequest(
-        run_key=request.run_key,
-        partition_key=partition_key(moment(request.hour)),
-        tags={
-            RANGE_START_TAG: moment(request.start).isoformat(),
-            RANGE_END_TAG: moment(request.end).isoformat(),
-            TOUCHED_TAG: pieces_text(request.touched),
-            "sentinet/attempt": str(request.attempt),
-        },
-    )
+    tags = run_tags(request)
+    return RunRequest(run_key=tags.pop(RUN_KEY_TAG), partition_key=tags.pop(PARTITION_NAME_TAG), tags=tags)
+
+
+def run_tags(request: Request) -> dict[str, str]:
+    """All that a run of `judge_windows` is told, as Dagster's tags."""
+    return {
+        RUN_KEY_TAG: request.run_key,
+        PARTITION_NAME_TAG: partition_key(moment(request.hour)),
+        RANGE_START_TAG: moment(request.start).isoformat(),
+        RANGE_END_TAG: moment(request.end).isoformat(),
+        TOUCHED_TAG: pieces_text(request.touched),
+        "sentinet/attempt": str(request.attempt),
+    }
 
 
 SENSORS: Final = [on_new_batches, on_missing_model]

@@ -1,8 +1,9 @@
 """What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, shared recordings.
 
-Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`;
-skipped with the reason where it cannot run). SENTINET_TEST_DATABASE_URL (a superuser's URL) replaces
-both.
+Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`, its
+Apache edition; skipped with the reason where it cannot run), and a third time on a server of the community
+edition where SENTINET_TEST_COMMUNITY_URL (a superuser's URL) leads to one. SENTINET_TEST_DATABASE_URL
+replaces all of them. What only the community edition can pass takes the fixture `community_database_url`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from sentinet_dagster.runtime import guard
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from sentinet_dagster.storage import Retention, load_storage
 from tests import timescale_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -31,6 +34,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 # The code location keeps there what dbt has parsed; from one test session to the next, and in no checkout.
 _CACHE = Path(os.environ.get("SENTINET_TEST_CACHE", Path("~/.cache/sentinet").expanduser()))
 os.environ.setdefault("SENTINET_HOME", str(_CACHE / "home"))
+
+
+@pytest.fixture(autouse=True)
+def unset_logging() -> Iterator[None]:
+    """A command that a test runs in this process says where logs go, for the whole process."""
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)
@@ -78,9 +88,18 @@ class PostgresServer:
                 connection.execute(statement)
 
 
+COMMUNITY = "SENTINET_TEST_COMMUNITY_URL"
+# Facts of the tests are years old, and a policy of the community edition may run at any moment.
+KEPT_FOR_EVER = load_storage(
+    {"columnstore_after": "forever", "retention": dict.fromkeys(Retention.model_fields, "forever")}
+)
+
+
 def _servers() -> list[str]:
     """Every test of a database runs on each: PostgreSQL from a wheel, and a real TimescaleDB."""
-    return ["given"] if "SENTINET_TEST_DATABASE_URL" in os.environ else ["embedded", "timescaledb"]
+    if "SENTINET_TEST_DATABASE_URL" in os.environ:
+        return ["given"]
+    return ["embedded", "timescaledb", *(["community"] if os.environ.get(COMMUNITY) else [])]
 
 
 @pytest.fixture(scope="session", params=_servers())
@@ -89,6 +108,8 @@ def postgres_server(
 ) -> Iterator[PostgresServer]:
     if request.param == "given":
         yield PostgresServer(os.environ["SENTINET_TEST_DATABASE_URL"])
+    elif request.param == "community":
+        yield PostgresServer(os.environ[COMMUNITY])
     elif request.param == "embedded":
         with _embedded(tmp_path_factory.mktemp("postgres")) as url:
             yield PostgresServer(url)
@@ -128,7 +149,7 @@ def _ended_with_tests(pid: int) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
     name = postgres_server.create()
-    migrate(postgres_server.url(name))
+    migrate(postgres_server.url(name), KEPT_FOR_EVER)
     postgres_server.seal(name)
     yield name
     postgres_server.drop(name)
@@ -148,6 +169,17 @@ def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     name = postgres_server.create()
     yield postgres_server.url(name)
     postgres_server.drop(name)
+
+
+@pytest.fixture
+def community_database_url() -> Iterator[str]:
+    """An empty database on a server of TimescaleDB's community edition."""
+    if not os.environ.get(COMMUNITY):
+        pytest.skip(f"no community edition of TimescaleDB at hand: set {COMMUNITY}")
+    server = PostgresServer(os.environ[COMMUNITY])
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -57,9 +57,10 @@ from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_featu
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST, build_scores
 from sentinet_dagster.surveillance.settings import SurveillanceSettings
 
-__all__ = ["SURVEILLANCE_ASSETS"]
+__all__ = ["CODE_HASH", "SURVEILLANCE_ASSETS"]
 
-_CODE_HASH: Final = surveillance_code_hash()
+CODE_HASH: Final = surveillance_code_hash()
+"""Says, in each alert, which code judged."""
 
 # A backfill is one run, whatever it spans: judging is fast and starting a run is not, and Dagster would run
 # the assets of more than one run one after the other, because they look back on the hour before.
@@ -83,7 +84,7 @@ def _judged(
             group_name="surveillance",
             partitions_def=HOURS,
             backfill_policy=_BACKFILL,
-            code_version=_CODE_HASH[:12],
+            code_version=CODE_HASH[:12],
         )
 
 
@@ -114,7 +115,9 @@ def windows(context: AssetExecutionContext, timescale: Timescale) -> Materialize
         return built.frame
 
     wanted = [(start, end)] if pieces is None else pieces
-    parts = [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
+    parts = _with_facts(
+        context, timescale, [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
+    )
     return _in_turn(context, timescale, schema.WINDOWS, (start, end), parts, judge)
 
 
@@ -197,7 +200,7 @@ def alerts(
             settings,
             start,
             end,
-            _CODE_HASH,
+            CODE_HASH,
         )
         _record_alerts(timescale, f"run {context.run.run_id}", settings, found, start, end)
         return found
@@ -260,6 +263,25 @@ def _in_turn(
     )
 
 
+def _with_facts(
+    context: AssetExecutionContext, timescale: Timescale, parts: Sequence[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime]]:
+    """The parts without those whose facts are no longer kept: their windows stay as they were built.
+
+    Windows outlive facts (config/storage.yaml): built again of nothing they would take back what was found.
+    """
+    kept = [
+        (low, high)
+        for low, high in parts
+        if not timescale.fetch("facts_are_gone", start=low, end=high)[0]["are_gone"]
+    ]
+    if len(kept) < len(parts):
+        context.log.warning(
+            f"{len(parts) - len(kept)} of {len(parts)} parts stay as they are: their facts are no longer kept"
+        )
+    return kept
+
+
 def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
     """The windows the run is about: the range in its tags, or all closed windows of its hours."""
     hours = context.partition_time_window
@@ -298,7 +320,7 @@ def _record_alerts(
         actor="sentinet",
         note=note,
         lookback=f"{JUDGE_LOOKBACK // timedelta(microseconds=1)} microseconds",
-        code_hash=_CODE_HASH,
+        code_hash=CODE_HASH,
         config_hash=settings.config_hash,
     )
 

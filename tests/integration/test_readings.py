@@ -141,7 +141,7 @@ def test_feeds_count_what_was_committed_lately(connection: readings.Connection) 
 
 
 def test_the_edition_names_the_server(connection: readings.Connection) -> None:
-    edition = readings.edition(connection)
+    edition = readings.server(connection)
     row = connection.execute("select count(*) from pg_extension where extname = 'timescaledb'").fetchone()
     assert edition.name.startswith("PostgreSQL ")
     assert ("TimescaleDB" in edition.name) is (row == (1,))

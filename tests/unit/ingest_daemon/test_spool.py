@@ -29,7 +29,7 @@ def opened(directory: Path, limit: int = LARGE) -> Iterator[Spool]:
         spool.close()
 
 
-RELATIONS = ("trades", "quotes", "books", "reference_prices")
+RELATIONS = ("trades", "quotes", "books", "book_flows", "reference_prices")
 
 
 def batch(number: int, venue: str = "here") -> Batch:

@@ -8,7 +8,7 @@ import sys
 
 from sentinet_dagster.definitions import defs
 
-MARKET = ["books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
+MARKET = ["book_flows", "books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
 INSTRUMENTS = "market/instruments"
 NAMES = "rollup/stg_market__instruments"
 CONTINUOUS = {
@@ -54,7 +54,7 @@ VIEWS = {
     **{
         f"rollup/stg_market__{name}": sorted([INSTRUMENTS, f"market/{name}"])
         for name in MARKET
-        if name != "rejected_frames"
+        if name not in ("rejected_frames", "book_flows")
     },
 }
 
@@ -74,6 +74,7 @@ GRAPH = {
         "surveillance/windows",
     ],
     "model/isolation_forest": ["surveillance/features"],
+    "ops/storage": [f"market/{name}" for name in MARKET],
 }
 JOBS = {
     "judge_windows": [
@@ -87,11 +88,13 @@ JOBS = {
     "check_judgement_hourly": [],
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
+    "maintain_storage_daily": ["ops/storage"],
 }
 SCHEDULES = {
     "refresh_rollups_minutely_schedule": ("* * * * *", "refresh_rollups_minutely"),
     "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}

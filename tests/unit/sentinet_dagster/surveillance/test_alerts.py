@@ -44,6 +44,9 @@ def alerts(
         "gap_seconds": 0.0,
         "book_completeness": 1.0,
         "trade_completeness": 1.0,
+        "flow_seconds": 0,
+        "partial_flow_seconds": 0,
+        "flow_changes": 0,
     }
     counts = {
         "trade_count": 3,

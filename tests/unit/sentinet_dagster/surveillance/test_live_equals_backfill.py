@@ -39,7 +39,10 @@ def since(frame: pl.DataFrame, start: datetime, end: datetime, time: str = "wind
 def read(facts: Facts, start: datetime, end: datetime) -> Facts:
     """Only the facts of the range, as a database would give them."""
     return Facts(
-        *(since(frame, start, end, "time") for frame in (facts.trades, facts.quotes, facts.books)),
+        *(
+            since(frame, start, end, "time")
+            for frame in (facts.trades, facts.quotes, facts.books, facts.flows)
+        ),
         facts.gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
         since(facts.refused, start, end, "received_at"),
         facts.instruments,

@@ -198,10 +198,23 @@ def test_refused_frames_lower_completeness() -> None:
     assert windows.select("refused_frames", "completeness").rows() == [(2, 0.5), (1, 0.0)]
 
 
+def test_a_row_may_stand_for_many_refused_frames() -> None:
+    refused = [
+        {"received_at": at(1), "instrument_id": None, "frames": 1},
+        {"received_at": at(2), "instrument_id": None, "frames": 97},
+        {"received_at": at(6), "instrument_id": 1, "frames": 2},
+    ]
+    windows = windows_of([trade(1, 1.0), trade(2, 1.0)], refused=refused, seconds=10)
+    assert windows.sort("instrument_id", "window_start")["refused_frames"].to_list() == [98, 2, 98, 0]
+    assert windows["completeness"].min() == 0.0
+
+
 def test_inactive_instruments_have_no_windows() -> None:
     known = instruments(2).with_columns(is_active=pl.col("instrument_id") == 2)
     trades = frame(schema.TRADES, [trade(1, 1.0), trade(1, 1.0, instrument_id=2)])
-    nothing = (schema.QUOTES, schema.BOOKS, schema.FEED_GAPS, schema.REJECTED_FRAMES)
+    nothing = (
+        schema.QUOTES, schema.BOOKS, schema.BOOK_FLOWS, schema.FEED_GAPS, schema.REJECTED_FRAMES,
+    )  # fmt: skip
     windows = build_windows(trades, *(relation.empty() for relation in nothing), known, START, at(5))
     assert windows.select("instrument_id", "volume").rows() == [(2, 1.0)]
 
@@ -270,7 +283,7 @@ def test_windows_sum_to_the_trades_and_do_not_depend_on_order(seed: int) -> None
     shuffled = Facts(
         *(
             getattr(facts, name).sample(fraction=1, shuffle=True, seed=seed)
-            for name in ("trades", "quotes", "books", "gaps", "refused")
+            for name in ("trades", "quotes", "books", "flows", "gaps", "refused")
         ),
         facts.instruments,
     )

@@ -17,6 +17,9 @@ ZEROS = {
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
     "trade_completeness": 1.0,
+    "flow_seconds": 0,
+    "partial_flow_seconds": 0,
+    "flow_changes": 0,
     "completeness": 1.0,
     "order_trade_ratio": 0.0,
 }

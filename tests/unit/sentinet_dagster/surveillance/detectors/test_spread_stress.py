@@ -20,6 +20,9 @@ ZEROS = {
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
     "trade_completeness": 1.0,
+    "flow_seconds": 0,
+    "partial_flow_seconds": 0,
+    "flow_changes": 0,
 }
 COUNTS = {"trade_count": 0, "quote_count": 9, "book_count": 0, "refused_frames": 0, "price_z_samples": 0}
 
