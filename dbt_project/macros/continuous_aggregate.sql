@@ -84,8 +84,8 @@
             {{ sql }}
         ) as definition
     {%- endset -%}
-    {%- set wanted = column_types(get_column_schema_from_query('select definition.* ' ~ definition)) -%}
-    {%- set found = column_types(adapter.get_columns_in_relation(relation)) if known and not known.is_native else [] -%}
+    {%- set wanted = columns_of_query('select definition.* ' ~ definition) -%}
+    {%- set found = columns_of(relation) if known and not known.is_native else [] -%}
     {%- if wanted != found or should_full_refresh() %}
         {%- if known -%}{{ refuse_loss() }}{{ drop_aggregate(relation, known.is_native) }}{%- endif %}
         create table {{ relation }} as select definition.* {{ definition }} with no data;
@@ -102,10 +102,24 @@
 {%- endmacro %}
 
 
-{% macro column_types(columns) -%}
-    {%- set types = [] -%}
-    {%- for column in columns -%}{%- do types.append(column.name ~ ' ' ~ column.data_type) -%}{%- endfor -%}
-    {{- return(types) -}}
+{#- Names and types as the server says them, in order. -#}
+{% macro columns_of(relation) -%}
+    {%- set columns = run_query(
+        "select attname, format_type(atttypid, atttypmod) as type from pg_attribute"
+        " where attrelid = '" ~ relation ~ "'::regclass and attnum > 0 and not attisdropped order by attnum"
+    ) -%}
+    {%- set found = [] -%}
+    {%- for column in columns.rows -%}{%- do found.append(column['attname'] ~ ' ' ~ column['type']) -%}{%- endfor -%}
+    {{- return(found) -}}
+{%- endmacro %}
+
+
+{#- By a table without rows: what the driver knows of a query's types has other names than the server's. -#}
+{% macro columns_of_query(query) -%}
+    {%- do run_query('drop table if exists pg_temp.wanted; create temporary table wanted as ' ~ query ~ ' with no data') -%}
+    {%- set found = columns_of('pg_temp.wanted') -%}
+    {%- do run_query('drop table pg_temp.wanted') -%}
+    {{- return(found) -}}
 {%- endmacro %}
 
 

@@ -39,7 +39,7 @@ def migrate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Apply what is missing: migrations, storage.yaml, roles, the instruments of the configuration, rollups."""
+    """Apply what is missing: migrations, storage.yaml, roles, the configured instruments, rollups."""
     from sentinet_dagster.commands.database import config_directory, configured_instruments, open_database
     from sentinet_dagster.runtime import copying, database, rollups
     from sentinet_dagster.runtime.database_url import without_password

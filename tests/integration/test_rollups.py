@@ -119,12 +119,13 @@ def test_a_recording_is_summed_as_polars_sums_it_and_the_same_everywhere(
     refresh(connection)
     found = everything(connection)
     for name, expected in reference.rollups(connection).items():
-        # Sums are in one order and so the same bits; deviations and powers are computed otherwise.
-        exact = [each for each in expected.columns if each not in ("spread_bps_std", "latency_ms_sum")]
+        # Sums are in one order and so the same bits; deviations, powers, divisions by a constant are not.
+        loose = ("spread_bps_std", "latency_ms_sum", "latency_ms_max")
+        exact = [each for each in expected.columns if each not in loose]
         if name != "technical_indicators_1m":
             assert_frame_equal(found[name][exact], expected[exact], check_exact=True, check_dtypes=False)
         assert_frame_equal(found[name], expected, rel_tol=1e-9, check_dtypes=False)
-        assert len(expected) >= 4
+        assert len(expected) >= 2  # instruments
     basis = found["basis_1m"].drop_nulls("basis_spot_bps")
     assert len(basis) >= 5
     assert basis["basis_spot_bps"].abs().max() < 20  # the perpetual trades near spot: a real market
@@ -189,15 +190,17 @@ def test_nothing_new_is_nothing_to_do(url: str, connection: Connection) -> None:
 
 def test_a_batch_that_commits_behind_the_refresh_is_not_missed(url: str, connection: Connection) -> None:
     """While it runs, a refresh takes nothing that began later for seen: it could not tell it apart."""
+    write(url, trade(3, 4))  # the chunk: who makes one is waited for
+    refresh(connection)
     with psycopg.connect(url) as slow:
         insert_trade(slow, trade(0, 1))
         write(url, trade(1, 2))
         refresh(connection)
-        assert rows(connection, "trade_bars_1m").height == 0
+        assert rows(connection, "trade_bars_1m").height == 1
         slow.commit()
     write(url, trade(2, 3))
     refresh(connection)
-    assert rows(connection, "trade_bars_1m").height == 3
+    assert rows(connection, "trade_bars_1m").height == 4
 
 
 def insert_trade(connection: Connection, late: Trade) -> None:
