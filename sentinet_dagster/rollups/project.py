@@ -106,7 +106,10 @@ class RollupProject:
             DbtFailed: the database is away, or refuses.
         """
         self.catalogue()
-        environment = {"SENTINET_DBT_ROLE": role, "SENTINET_DBT_FINGERPRINT": fingerprint}
+        environment = {"SENTINET_DBT_FINGERPRINT": fingerprint}
+        if role:
+            # Not the profile's `role`: that is set in a transaction, and gone when it is rolled back.
+            environment["PGOPTIONS"] = f"-c role={role}"
         with self._alone():
             self._dbt(["run", *(["--full-refresh"] if full_refresh else [])], url, environment, self.target)
 

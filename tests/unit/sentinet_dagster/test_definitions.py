@@ -167,10 +167,8 @@ def test_jobs_check_what_they_say() -> None:
 
 
 def test_loading_imports_nothing_slow_and_warns_of_nothing() -> None:
-    code = (
-        "import sys, sentinet_dagster.definitions\n"
-        "print([m for m in ('sklearn', 'scipy', 'adbc_driver_postgresql', 'pyarrow', 'dbt', 'dagster_dbt') if m in sys.modules])"
-    )
+    slow = ["sklearn", "scipy", "adbc_driver_postgresql", "pyarrow", "dbt", "dagster_dbt"]
+    code = f"import sys, sentinet_dagster.definitions\nprint([m for m in {slow} if m in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
