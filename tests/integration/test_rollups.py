@@ -22,6 +22,7 @@ from dagster import (
     build_schedule_context,
 )
 from polars.testing import assert_frame_equal
+from psycopg.conninfo import make_conninfo
 
 from ingest_daemon.events import Trade
 from ingest_daemon.replay import replay_files
@@ -32,8 +33,10 @@ from sentinet_dagster.rollup_automation import refresh_rollups_minutely_schedule
 from sentinet_dagster.rollups.catalogue import Catalogue, encode
 from sentinet_dagster.rollups.project import DbtFailed, RollupProject
 from sentinet_dagster.rollups.refreshing import rebuild, refresh, rollups
+from sentinet_dagster.runtime.database import migrate
+from sentinet_dagster.runtime.roles import Passwords
 from sentinet_dagster.runtime.rollups import deploy
-from tests.conftest import PostgresServer
+from tests.conftest import KEPT_FOR_EVER, PostgresServer
 from tests.integration import rollup_reference as reference
 from tests.integration.judging import Desk
 from tests.integration.market_facts import batch, events, gap, refused
@@ -320,6 +323,28 @@ def define(project: RollupProject, url: str, old: str, new: str, *, full_refresh
     project.run(url, full_refresh=full_refresh)
     with psycopg.connect(url, autocommit=True) as connection:
         refresh(connection)
+
+
+def test_what_was_made_before_there_were_roles_is_dagsters_afterwards(url: str) -> None:
+    """And stays so: every migrate takes away what a role has and gives it back."""
+    passwords = Passwords({"surveillance": "kept by Dagster", "analyst": "kept by people"})
+    migrate(url, KEPT_FOR_EVER, roles=passwords)
+    assert deploy(url, HOME)
+    migrate(url, KEPT_FOR_EVER)
+    write(url, trade(0, 1))
+    surveillance, analyst = (
+        make_conninfo(url, user=f"sentinet_{role}", password=password)
+        for role, password in passwords.by_role.items()
+    )
+    with psycopg.connect(surveillance, autocommit=True) as dagster:
+        refresh(dagster)
+        rebuild(dagster, "trade_bars_1d")
+    with psycopg.connect(analyst) as person:
+        person.execute("set time zone 'UTC'")
+        assert rows(person, "trade_bars_1d").height == 1
+        assert rows(person, "market_overview").height == 3
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+            person.execute("delete from rollup.trade_bars_1m")
 
 
 def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, small: RollupProject) -> None:
