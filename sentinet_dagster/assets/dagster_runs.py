@@ -21,7 +21,9 @@ __all__ = ["DAGSTER_ASSETS", "KEPT"]
 
 KEPT: Final[Mapping[str, timedelta]] = {
     "judge_windows": timedelta(hours=1),
+    "refresh_rollups_minutely": timedelta(hours=1),
     "check_judgement_hourly": timedelta(days=7),
+    "check_rollups_hourly": timedelta(days=7),
     "prune_runs_hourly": timedelta(days=1),
 }
 """For how long a job's successful runs are kept; its newest, and that of each partition, for ever. The daily
