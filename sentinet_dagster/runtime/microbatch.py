@@ -33,7 +33,7 @@ import structlog
 from psycopg.rows import dict_row
 
 from sentinet_dagster.assets.dagster_runs import KEPT
-from sentinet_dagster.runtime import database, readings
+from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s, use_of
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.history import take_in, venues_by_protocol
@@ -156,6 +156,7 @@ class Stage:
         parts, supervisor, url = self._parts, self._supervisor, self.database.url
         database.migrate(url)
         database.watch(url, read_instruments(parts.config_directory))
+        rollups.prepare(self._home.path)
         lay_out_dagster_home(self._home)
         if self._variant.is_warm:
             supervisor.start(parts.warm_worker())
@@ -170,6 +171,7 @@ class Stage:
         supervisor.wait_until_ready()
         supervisor.start(parts.ingest())
         self._take_in_history(live_start_us)
+        rollups.deploy(url, self._home.path)
         supervisor.start(parts.dagster_daemon())
         supervisor.start(parts.webserver())
         if parts.has_push:
