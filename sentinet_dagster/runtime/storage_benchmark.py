@@ -35,11 +35,16 @@ from sentinet_dagster.surveillance.schema import TRADES
 __all__ = ["ANALYSTS", "measure_storage", "needed_bytes"]
 
 DAYS: Final = 30
-_SPAN: Final = timedelta(days=DAYS)
 _PIECE: Final = 1_000_000
 _TRADES_A_QUOTE: Final = 4
 _BASE_BYTES: Final = 3 * 2**30  # the write-ahead log at its longest, rollups, judgement, empty chunks
 _BYTES_A_TRADE: Final = 200  # with its quarter of a quote, both with their index
+# What the analysts' questions stand on. Indicators are windows over bars: their cost does not depend on
+# the number of trades.
+_ROLLUPS: Final = (
+    "trade_bars_1m", "trade_bars_5m", "trade_bars_15m", "trade_bars_1h", "trade_bars_1d", "quote_spreads_1m",
+    "book_depth_1m", "reference_prices_1m", "feed_quality_1h",
+)  # fmt: skip
 _READ_ROWS: Final = 500_000
 _ROUNDS: Final = 5
 _READ_ROUNDS: Final = 3
@@ -64,13 +69,23 @@ _NO_COLUMNSTORE: Final = {
 class Span:
     """The facts: from when to when, and how many trades."""
 
-    start: datetime
     end: datetime
+    days: int
     trades: int
+
+    @property
+    def start(self) -> datetime:
+        """Of the first fact."""
+        return self.end - timedelta(days=self.days)
+
+    @property
+    def before_last_hour(self) -> int:
+        """How many trades lie before it."""
+        return self.trades - self.trades // (self.days * 24)
 
     def step_us(self, every: int = 1) -> float:
         """Microseconds from one row to the next, of a relation with a row for so many trades."""
-        return (self.end - self.start) / timedelta(microseconds=1) / (self.trades // every)
+        return self.days * 86_400e6 / (self.trades // every)
 
     def at(self, share: float) -> datetime:
         """The moment at which this share of the span is over."""
@@ -83,36 +98,35 @@ def needed_bytes(trades: int) -> int:
 
 
 def measure_storage(
-    url: str, trades: int, home: Path, *, disk: Path | None, tell: Tell, now: datetime | None = None
+    url: str, trades: int, home: Path, *, disk: Path | None, tell: Tell, days: int = DAYS
 ) -> dict[str, Any]:
     """Fill a database of its own on the server of `url`, measure it, drop it.
 
     Args:
         url: of a database whose user may make others.
-        trades: how many, over thirty days.
+        trades: how many, evenly over the days.
         home: where dbt's parsed project is kept.
         disk: a folder on the server's disk, where that is this machine's; None: its room cannot be seen.
         tell: is given a line now and then, the size of it all before anything is made.
+        days: that the facts span, up to the last whole hour.
 
     Raises:
         UserError: there is too little room, or the database cannot be made there.
     """
     _check_room(trades, disk, tell)
-    end = (now or datetime.now(UTC)).replace(minute=0, second=0, microsecond=0)
-    span = Span(end - _SPAN, end, trades)
+    span = Span(datetime.now(UTC).replace(minute=0, second=0, microsecond=0), days, trades)
     with scratch_database(url) as scratch:
         migrated = database.migrate(scratch, _settings())
         rollups.deploy(scratch, home)
         with connect(scratch, autocommit=True) as connection:
             began = time.perf_counter()
             _fill(connection, span, disk, tell)
-            seconds = time.perf_counter() - began
             result: dict[str, Any] = {
                 "edition": migrated.edition.value,
                 "trades": trades,
                 "quotes": trades // _TRADES_A_QUOTE,
-                "days": DAYS,
-                "generated_rows_per_s": round((trades + trades // _TRADES_A_QUOTE) / seconds),
+                "days": days,
+                "made_in_s": round(time.perf_counter() - began, 1),
             }
             tell("summing")
             result["rollups"] = _measure_rollups(connection, span)
@@ -122,9 +136,7 @@ def measure_storage(
             tell("reading")
             result["reading"] = _measure_reading(scratch, span)
             result |= _measure_bytes(connection, span, migrated.edition, tell)
-            row = connection.execute("select pg_database_size(current_database())").fetchone()
-            assert row is not None, "a select without from has a row"
-            result["database_mb"] = round(row[0] / 2**20)
+            result["database_mb"] = round(_value(connection, "database_bytes") / 2**20)
     return result
 
 
@@ -134,7 +146,7 @@ def _settings() -> StorageSettings:
 
 def _check_room(trades: int, disk: Path | None, tell: Tell) -> None:
     needed = needed_bytes(trades) / 2**30
-    wanted = f"{trades:,} trades take about {needed:.1f} GB while they are measured"
+    wanted = f"{trades:,} trades take about {needed:,.1f} GB while they are measured"
     if disk is None:
         tell(f"{wanted}; how much room the server has cannot be seen from here")
         return
@@ -153,6 +165,12 @@ def _run(connection: Connection, statement: str, **parameters: object) -> psycop
     return connection.execute(_statements()[statement].sql, parameters)
 
 
+def _value(connection: Connection, statement: str) -> int:
+    """What a statement answers, one number."""
+    ((value,),) = _run(connection, statement).fetchall()
+    return int(value)
+
+
 # Filling ------------------------------------------------------------------------------------------------
 
 
@@ -166,16 +184,12 @@ def _fill(connection: Connection, span: Span, disk: Path | None, tell: Tell) -> 
     quotes = span.trades // _TRADES_A_QUOTE
     for first, last in _pieces(0, quotes):
         _make(connection, "quotes", span.start, first, last, span.step_us(_TRADES_A_QUOTE))
-    for first, last in _pieces(0, _before_last_hour(span)):
+    for first, last in _pieces(0, span.before_last_hour):
         _make(connection, "trades", span.start, first, last, span.step_us())
         tell(f"{last:,} trades")
         if disk is not None and free_bytes(disk) < _BASE_BYTES:
             raise UserError(f"the disk of {disk} fills up: less than {_BASE_BYTES >> 30} GB are left")
     _run(connection, "summarize_time_indexes")
-
-
-def _before_last_hour(span: Span) -> int:
-    return span.trades - span.trades // (DAYS * 24)
 
 
 def _pieces(done: int, count: int) -> Iterator[tuple[int, int]]:
@@ -201,17 +215,18 @@ def _make(
 
 def _measure_rollups(connection: Connection, span: Span) -> dict[str, Any]:
     """Each made of all facts, then the hour that follows: what a refresh takes against a rebuild."""
-    names = refreshing.rollups(connection)
+    names = [name for name in refreshing.rollups(connection) if name in _ROLLUPS]
     rebuilt = {name: refreshing.rebuild(connection, name).seconds for name in names}
-    first = _before_last_hour(span)
+    first = span.before_last_hour
     for low, high in _pieces(first, span.trades):
         _make(connection, "trades", span.start, low, high, span.step_us())
-    refreshed = {done.name: done.seconds for done in refreshing.refresh(connection)}
+    refreshed = {done.name: done.seconds for done in refreshing.refresh(connection, names)}
     quotes = first // _TRADES_A_QUOTE
     return {
         name: {
             "rebuild_s": round(rebuilt[name], 3),
             "refresh_s": round(refreshed[name], 4),
+            "rebuild_to_refresh": round(rebuilt[name] / refreshed[name], 1),
             **_rates(name, first, quotes, span.trades - first, rebuilt[name], refreshed[name]),
         }
         for name in names
@@ -256,15 +271,16 @@ def _time_query(connection: Connection, query: Query, span: Span) -> dict[str, A
 def _measure_reading(url: str, span: Span) -> dict[str, Any]:
     """Trades as a run reads them, ADBC to Arrow to polars, beside psycopg's rows to polars."""
     share = min(1.0, _READ_ROWS / span.trades)
-    bounds = {"start": span.at(0.5), "end": min(span.at(0.5 + share), span.end)}
+    start, end = span.at(0.5), min(span.at(0.5 + share), span.end)
     timescale = Timescale(url=url)
     try:
 
         def by_adbc() -> pl.DataFrame:
-            return timescale.read(TRADES, "trades", **bounds)
+            return timescale.read(TRADES, "trades", start=start, end=end)
 
         def by_psycopg() -> pl.DataFrame:
-            rows = timescale.connection.execute(queries()["trades"].sql, bounds).fetchall()
+            query = queries()["trades"].sql
+            rows = timescale.connection.execute(query, {"start": start, "end": end}).fetchall()
             return TRADES.conform(pl.DataFrame(rows, infer_schema_length=1))
 
         keys = ["instrument_id", "trade_id"]
@@ -288,7 +304,7 @@ def _rate(read: Callable[[], pl.DataFrame]) -> dict[str, float]:
 
 
 def _measure_bytes(connection: Connection, span: Span, edition: Edition, tell: Tell) -> dict[str, Any]:
-    """Bytes a trade, and where there is a columnstore the same with everything in it, and the queries again."""
+    """Bytes a trade; where there is a columnstore, with everything in it too, and the questions again."""
     before = _bytes_a_trade(connection, span)
     if not edition.has_policies:
         reason = _NO_COLUMNSTORE[edition]
@@ -306,6 +322,4 @@ def _measure_bytes(connection: Connection, span: Span, edition: Edition, tell: T
 
 
 def _bytes_a_trade(connection: Connection, span: Span) -> float:
-    row = _run(connection, "size_of_trades").fetchone()
-    assert row is not None, "market.trades is stored"
-    return round(row[0] / span.trades, 1)
+    return round(_value(connection, "size_of_trades") / span.trades, 1)

@@ -176,6 +176,10 @@ select sizes.bytes
 from ops.sizes() as sizes
 where sizes.relation = 'market.trades';
 
+-- name: database_bytes
+-- How big this database is.
+select pg_database_size(current_database());
+
 -- name: chunks_of_trades
 -- The chunks of market.trades.
 select show_chunks('market.trades')::text as chunk;
@@ -223,13 +227,16 @@ where ended_at > %(end)s::timestamptz - interval '1 day' and started_at < %(end)
 order by started_at;
 
 -- name: ask_trades_around_an_alert
--- The evidence: one instrument's trades from half a minute before an alert on, for a minute.
+-- The evidence: trades from half a minute before an alert on, for a minute, of an instrument that trades much.
 with
 alert as (
-    select instrument_id, window_start
-    from surveillance.alerts
-    where raised_at < %(end)s::timestamptz - interval '10 days'
-    order by raised_at desc
+    select alerts.instrument_id, alerts.window_start
+    from surveillance.alerts as alerts
+    inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+    where
+        instruments.symbol = 'B1-USDT'
+        and alerts.raised_at < %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2
+    order by alerts.raised_at desc
     limit 1
 )
 
