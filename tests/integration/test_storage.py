@@ -304,6 +304,9 @@ def test_the_names_of_the_community_edition_are_the_servers(
     as_if = (SQL / "timescale.sql").read_text().replace("'timescale'\n", "'apache'\n")
     assert as_if != (SQL / "timescale.sql").read_text()
     owner.execute("select set_config('sentinet.to_hypertables', 'off', false)")
+    known = "select count(*) from pg_settings where name = %s"
+    for setting in ("timescaledb.license", "timescaledb.max_tuples_decompressed_per_dml_transaction"):
+        assert owner.execute(known, [setting]).fetchone() == (1,)
     with pytest.raises(psycopg.errors.FeatureNotSupported) as refusal:
         owner.execute(as_if.encode())
     assert "timescaledb.enable_columnstore" in str(refusal.value.diag.context)
