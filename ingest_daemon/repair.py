@@ -18,22 +18,17 @@ from http import HTTPStatus
 from typing import Final, Never
 
 import httpx
+import msgspec
 import structlog
 
 from ingest_daemon.backoff import backoff_s
 from ingest_daemon.batcher import batch_of
 from ingest_daemon.errors import FeedLost, ParseError, StoreRejected, StoreUnavailable, VenueRefused
-from ingest_daemon.events import Trade
+from ingest_daemon.events import Event, FeedGap
 from ingest_daemon.health import Health
 from ingest_daemon.link import HTTP_TIMEOUT_S, is_local, now
 from ingest_daemon.poll import interval_s
-from ingest_daemon.repair_store import (
-    OpenGap,
-    Surroundings,
-    gaps_to_repair,
-    mark_repaired,
-    surroundings_of,
-)
+from ingest_daemon.repair_store import Surroundings, gaps_to_repair, surroundings_of
 from ingest_daemon.venues import HistoryProtocol, Listing, MissingTrades, Request
 from ingest_daemon.writer import StoreThread
 
@@ -68,7 +63,7 @@ class Repairer:
         rest_url: where its history is.
         store: where trades go.
         health: what is told of it.
-        tell: is told the trades that were fetched, once they are committed.
+        tell: is told the trades that were fetched, once they are committed, and last the gap.
     """
 
     def __init__(
@@ -80,7 +75,7 @@ class Repairer:
         rest_url: str,
         store: StoreThread,
         health: Health,
-        tell: Callable[[Sequence[Trade]], None] = lambda _trades: None,
+        tell: Callable[[Sequence[Event]], None] = lambda _events: None,
     ) -> None:
         self._venue = venue
         self._protocol = protocol
@@ -132,22 +127,24 @@ class Repairer:
             )
         )
         self._health.gaps_to_repair.labels(self._venue).set(len(gaps))
-        self._tries = {gap.gap_id: self._tries[gap.gap_id] for gap in gaps if gap.gap_id in self._tries}
-        for gap in gaps:
-            tries, due_at = self._tries.get(gap.gap_id, (0, 0.0))
+        self._tries = {each.gap_id: self._tries[each.gap_id] for each in gaps if each.gap_id in self._tries}
+        for gap_id, gap in gaps:
+            tries, due_at = self._tries.get(gap_id, (0, 0.0))
             if time.monotonic() < due_at:
                 continue
             is_whole = await self._try(client, gap)
             if is_whole is None:
                 continue
             if is_whole:
-                await self._mark(gap)
+                await self._write([msgspec.structs.replace(gap, is_repaired=True)], gap)
+                seconds = round((gap.ended_at - gap.started_at) / 1e6, 3)
+                self._log.info("gap repaired", gap_id=gap_id, seconds=seconds)
             else:
                 pause_s = min(_FIRST_PAUSE_S * 2**tries, _LONGEST_PAUSE_S)
-                self._tries[gap.gap_id] = tries + 1, time.monotonic() + pause_s
+                self._tries[gap_id] = tries + 1, time.monotonic() + pause_s
             self._health.repairs.labels(self._venue, "repaired" if is_whole else "partial").inc()
 
-    async def _try(self, client: httpx.AsyncClient, gap: OpenGap) -> bool | None:
+    async def _try(self, client: httpx.AsyncClient, gap: FeedGap) -> bool | None:
         """Whether all of a gap is there now; None: it is too early to say."""
         is_whole = True
         wanted = list(self._symbols) if gap.instrument_id is None else [gap.instrument_id]
@@ -163,7 +160,7 @@ class Repairer:
             try:
                 is_whole &= await self._fetch_all(client, instrument_id, gap, around)
             except (ParseError, VenueRefused) as error:
-                self._log.warning("history not understood", gap_id=gap.gap_id, error=str(error))
+                self._log.warning("history not understood", instrument_id=instrument_id, error=str(error))
                 is_whole = False
         return is_whole
 
@@ -172,7 +169,7 @@ class Repairer:
         """Whether the history will be there later; otherwise what is there now is better than nothing."""
         return not self._protocol.history.is_short
 
-    async def _surroundings(self, instrument_id: int, gap: OpenGap) -> Surroundings | None:
+    async def _surroundings(self, instrument_id: int, gap: FeedGap) -> Surroundings | None:
         sums_numbers = self._protocol.history.sums_numbers
         return await self._store.attempt(
             lambda store: store.transact(
@@ -183,7 +180,7 @@ class Repairer:
         )
 
     async def _fetch_all(
-        self, client: httpx.AsyncClient, instrument_id: int, gap: OpenGap, around: Surroundings
+        self, client: httpx.AsyncClient, instrument_id: int, gap: FeedGap, around: Surroundings
     ) -> bool:
         """Fetch and write what is missing of one instrument; whether that is all."""
         symbol, listing = self._symbols[instrument_id]
@@ -211,19 +208,13 @@ class Repairer:
             raise _AwayError(f"HTTP status {response.status_code}", _retry_after_s(response))
         return response.content
 
-    async def _write(self, trades: Sequence[Trade], gap: OpenGap) -> None:
-        batch = batch_of(self._venue, trades)
+    async def _write(self, events: Sequence[Event], gap: FeedGap) -> None:
+        batch = batch_of(self._venue, events)
         report = await self._store.attempt(lambda store: store.write(batch, gap.ended_at))
-        self._health.rows.labels(self._venue, "trades").inc(report.rows["trades"])
-        self._health.repaired_trades.labels(self._venue).inc(report.rows["trades"])
-        self._tell(trades)
-
-    async def _mark(self, gap: OpenGap) -> None:
-        await self._store.attempt(
-            lambda store: store.transact(lambda connection: mark_repaired(connection, self._venue, gap))
-        )
-        seconds = round((gap.ended_at - gap.started_at) / 1e6, 3)
-        self._log.info("gap repaired", gap_id=gap.gap_id, seconds=seconds)
+        rows = report.rows.get("trades", 0)
+        self._health.rows.labels(self._venue, "trades").inc(rows)
+        self._health.repaired_trades.labels(self._venue).inc(rows)
+        self._tell(events)
 
 
 def _retry_after_s(response: httpx.Response) -> float:

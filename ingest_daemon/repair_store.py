@@ -1,7 +1,7 @@
 """What the database knows of gaps that may be repaired. [IO]
 
-What lives here: which gaps there are, which trades around one are known, marking one. What never does:
-fetching (`repair.py`), writing trades (`store.py`). Times are microseconds since 1970 UTC.
+What lives here: which gaps there are, which trades around one are known. What never does: fetching
+(`repair.py`), writing (`store.py`). Times are microseconds since 1970 UTC.
 
 Around a gap, as far as clocks may differ, nothing is taken for granted: the last trade before it and the
 first after it are looked for beyond that distance, and what is known between them is known by its number.
@@ -14,10 +14,11 @@ from typing import Final, NamedTuple
 
 from psycopg.types.multirange import Multirange
 
-from ingest_daemon.ledger import Connection, Outcome, insert_ledger, moment
+from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.ledger import Connection, moment
 from ingest_daemon.venues import KnownTrade
 
-__all__ = ["OpenGap", "Surroundings", "gaps_to_repair", "mark_repaired", "surroundings_of"]
+__all__ = ["OpenGap", "Surroundings", "gaps_to_repair", "surroundings_of"]
 
 _CLOCKS_DIFFER_US: Final = 5_000_000  # at most, ours and a venue's
 _OLDEST_US: Final = 86_400_000_000
@@ -27,9 +28,11 @@ _REACHES_US: Final = (60_000_000, 600_000_000, 7_200_000_000, 86_400_000_000)  #
 _SELECT_GAPS: Final = """
     select
         gap_id,
+        channel,
         instrument_id,
         (extract(epoch from started_at) * 1000000)::bigint,
-        (extract(epoch from ended_at) * 1000000)::bigint
+        (extract(epoch from ended_at) * 1000000)::bigint,
+        cause
     from market.feed_gaps
     where
         venue = %(venue)s
@@ -64,20 +67,13 @@ _SELECT_KNOWN: Final = """
         and time >= %(start)s
         and (%(end)s::timestamptz is null or time <= %(end)s)
 """
-_MARK: Final = """
-    update market.feed_gaps set repaired_at = clock_timestamp()
-    where gap_id = %s and repaired_at is null
-    returning true
-"""
 
 
 class OpenGap(NamedTuple):
     """A gap of trades that is not repaired."""
 
     gap_id: int
-    instrument_id: int | None  # None: of every instrument of the venue
-    started_at: int
-    ended_at: int
+    gap: FeedGap  # without its detail
 
 
 class Surroundings(NamedTuple):
@@ -110,11 +106,17 @@ def gaps_to_repair(
             "longest": _LONGEST_US,
         },
     )
-    return [OpenGap(*row) for row in rows]
+    return [
+        OpenGap(
+            gap_id,
+            FeedGap(venue, named, instrument_id, started_at, ended_at, GapCause(cause), relation="trades"),
+        )
+        for gap_id, named, instrument_id, started_at, ended_at, cause in rows
+    ]
 
 
 def surroundings_of(
-    connection: Connection, instrument_id: int, gap: OpenGap, now: int, *, sums_numbers: bool
+    connection: Connection, instrument_id: int, gap: FeedGap, now: int, *, sums_numbers: bool
 ) -> Surroundings | None:
     """What is known around a gap; None where no trade before it is: then nobody can say what is missing.
 
@@ -140,14 +142,6 @@ def surroundings_of(
         },
     ).fetchone() or (None,)
     return Surroundings(before, after, _runs(known))
-
-
-def mark_repaired(connection: Connection, venue: str, gap: OpenGap) -> None:
-    """Mark a gap as repaired; its windows are judged anew."""
-    if connection.execute(_MARK, [gap.gap_id]).fetchone() is None:
-        return
-    touched = [(gap.started_at, max(gap.ended_at, gap.started_at + 1))]
-    insert_ledger(connection, venue, [Outcome("feed_gaps", 0, (), 0, touched, gap.ended_at)])
 
 
 def _nearest(

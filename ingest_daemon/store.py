@@ -46,9 +46,11 @@ _PASSING: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 
 _INSERT_GAP: Final = """
     insert into market.feed_gaps (
-        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation
-    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-    on conflict do nothing
+        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation, repaired_at
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
+    on conflict (venue, channel, relation, instrument_id, started_at, ended_at, cause)
+    do update set repaired_at = excluded.repaired_at
+    where feed_gaps.repaired_at is null and excluded.repaired_at is not null
     returning true
 """
 _INSERT_REJECTED: Final = """
@@ -323,6 +325,7 @@ def _insert_gaps(connection: Connection, batch: Batch) -> Outcome:
                 _text(gap.detail),
                 gap.lost_events,
                 gap.relation,
+                gap.is_repaired,
             )
             for gap in gaps
         ],
@@ -341,7 +344,11 @@ def _edges(gap: FeedGap) -> Sequence[tuple[int, int]]:
     both ends are, not every hour between.
     """
     started_at, ended_at = gap.started_at, gap.ended_at
-    if gap.cause is GapCause.NOT_RUNNING and ended_at - started_at > 2 * _LONGEST_EDGE_US:
+    if (
+        gap.cause is GapCause.NOT_RUNNING
+        and not gap.is_repaired
+        and ended_at - started_at > 2 * _LONGEST_EDGE_US
+    ):
         return (started_at, started_at + _LONGEST_EDGE_US), (ended_at - _LONGEST_EDGE_US, ended_at)
     return ((started_at, ended_at),)
 
