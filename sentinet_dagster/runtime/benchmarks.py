@@ -80,6 +80,7 @@ class _TimedStore(Store):
 
 @contextmanager
 def scratch_database(url: str) -> Iterator[str]:
+    """A new database on the server of `url`, dropped afterwards. Raises UserError: it cannot be made."""
     name = f"sentinet_benchmark_{uuid4().hex[:12]}"
     with connect(url, autocommit=True) as connection:
         try:

@@ -1,12 +1,12 @@
 """A venue that says as much as it is told to: the load of `sentinet benchmark ingest`.
 
-What lives here: frames of Binance's spot market rendered beforehand, their pace, and a ledger of what was sent
-when. What never does: a market (`ingest_daemon.venues.simulated`), other dialects (`venue_server.py`),
+What lives here: frames of Binance's spot market rendered beforehand, their pace, and a ledger of what was
+sent when. What never does: a market (`ingest_daemon.venues.simulated`), other dialects (`venue_server.py`),
 measuring.
 
-Half of the frames are trades, half quotes, over eight symbols. The n-th frame since the start has the number n,
-as the trade's id or the quote's update id, so a row tells when it was sent. All that is due goes out in one
-write, as bytes in which only numbers and times are filled in: the sender takes little of the machine.
+Half of the frames are trades, half quotes, over eight symbols. They are numbered through, as the trade's id
+or the quote's update id, so a row tells when it was sent. All that is due goes out in one write, as bytes in
+which only numbers and times are filled in: the sender takes little of the machine.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Frames:
         wire = [_header(len(text)) + text for text in texts]
         self._bytes: _Bytes = np.frombuffer(b"".join(wire), np.uint8).copy()
         self._starts = np.cumsum([0, *map(len, wire)])
-        numbers = [start + frame.index(b"N" * _DIGITS) for start, frame in zip(self._starts, wire, strict=False)]
+        numbers = [
+            start + frame.index(b"N" * _DIGITS) for start, frame in zip(self._starts, wire, strict=False)
+        ]
         self._numbers_at = np.array(numbers)[:, None] + np.arange(_DIGITS)
         stamps = np.flatnonzero(self._bytes == ord("S") | 0x80)
         self._stamps_at = stamps.reshape(-1, _STAMP_DIGITS)
@@ -175,7 +177,7 @@ async def _run(pipe: Connection) -> None:
 
 
 def serve_firehose(pipe: Connection) -> None:
-    """A process of its own. Says its port, then `subscribed`; each `Order` is answered with `Sent`, None ends it."""
+    """A process of its own: says its port, then `subscribed`; answers each `Order` with `Sent`; None ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
     try:
         uvloop.run(_run(pipe))

@@ -1,11 +1,11 @@
 """`sentinet benchmark ingest`: from a venue's socket to what is committed, all on this machine.
 
-What lives here: the stage (a database made for it, the firehose, the daemon as it is shipped) and what is read
-from outside. What never does: the arithmetic (`pace.py`), judging a number.
+What lives here: the stage (a database made for it, the firehose, the daemon as it is shipped) and what is
+read from outside. What never does: the arithmetic (`pace.py`), judging a number.
 
-A frame is late by the time from its write at the venue until somebody who listens to the database hears of the
-commit that its row is in: every frame counts, none is sampled. Each span also proves that every frame sent is
-one row.
+A frame is late by the time from its write at the venue until somebody who listens to the database hears of
+the commit that its row is in: every frame counts, none is sampled. Each span also proves that every frame
+sent is one row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -152,9 +152,7 @@ def staged(url: str) -> Iterator[Stage]:
 class Stage:
     """Everything up and subscribed."""
 
-    def __init__(
-        self, url: str, pipe: Connection, daemon: subprocess.Popen[bytes], watcher: Watcher
-    ) -> None:
+    def __init__(self, url: str, pipe: Connection, daemon: subprocess.Popen[bytes], watcher: Watcher) -> None:
         self.frames = 0
         self.peak_rss_mb = 0.0
         self._url = url
@@ -181,11 +179,13 @@ class Stage:
     def _committed(self, first: int) -> Sent:
         """Rows of `pace.delays_ms`."""
         with connect(self._url, autocommit=True) as connection:
-            batches = connection.execute(_COMMITTED, [first]).fetchall()
+            batches: list[tuple[Any, ...]] = connection.execute(_COMMITTED, [first]).fetchall()
         rows = []
         for transaction, least, after_last, count in batches:
             if count != after_last - least:
-                raise ProcessFailed("daemon", f"of frames {least} to {after_last}, {count} are committed at once")
+                raise ProcessFailed(
+                    "daemon", f"of frames {least} to {after_last}, {count} are committed at once"
+                )
             rows.append((least, after_last, self._watcher.seen_at(transaction)))
         return np.array(rows, np.int64)
 
@@ -193,7 +193,7 @@ class Stage:
         self._until(self._pipe.poll, "the venue answers")
         return self._pipe.recv()
 
-    def _until(self, condition: Any, what: str) -> None:
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + _PATIENCE_S
         while not condition():
             if self._daemon.poll() is not None:
@@ -206,7 +206,7 @@ class Stage:
 
 @dataclass
 class Watcher:
-    """Listens for commits, in a thread of its own: when each transaction of the ledger was there to be seen."""
+    """Listens for commits, in a thread of its own: when each transaction of the ledger could be seen."""
 
     url: str
     rows: int = 0
@@ -241,9 +241,8 @@ class Watcher:
 
     def _note(self, last: int, seen_ns: int) -> int:
         for batch_id, transaction, rows in self._connection.execute(_LEDGER, [last]).fetchall():
-            assert isinstance(batch_id, int)
-            self._seen.setdefault(int(str(transaction)), seen_ns)
-            self.rows += int(str(rows))
+            self._seen.setdefault(transaction, seen_ns)
+            self.rows += rows
             last = max(last, batch_id)
         return last
 
@@ -283,8 +282,8 @@ def _daemon(url: str, config: Path) -> Iterator[subprocess.Popen[bytes]]:
         "SENTINET_INGEST_HEALTH_PORT": "0",
         "SENTINET_INGEST_LOG_LEVEL": "warning",
     }
-    command: Sequence[str] = (sys.executable, "-m", "ingest_daemon", "--config", str(config))
-    with subprocess.Popen(command, cwd=ROOT, env=inherited | own) as process:
+    command = (sys.executable, "-m", "ingest_daemon", "--config", str(config))
+    with subprocess.Popen(command, cwd=ROOT, env=inherited | own) as process:  # noqa: S603 (ours)
         try:
             yield process
         finally:
@@ -292,7 +291,7 @@ def _daemon(url: str, config: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(_PATIENCE_S)
 
 
-def _receive(pipe: Connection, is_alive: Any) -> int:
+def _receive(pipe: Connection, is_alive: Callable[[], bool]) -> int:
     while not pipe.poll(_POLL_S):
         if not is_alive():
             raise ProcessFailed("firehose", "ended before it listened")

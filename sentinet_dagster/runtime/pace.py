@@ -72,7 +72,8 @@ def judge(sent: _Integers, delays: npt.NDArray[np.float64]) -> Pace:
     quarter = max(1, len(delays) // 4)
     return Pace(
         float((sent[-1, 0] - sent[0, 0]) / seconds) if seconds else 0.0,
-        *(float(np.percentile(delays, share)) for share in (50, 99)),
+        float(np.median(delays)),
+        float(np.percentile(delays, 99)),
         float(np.median(delays[quarter : 2 * quarter])),
         float(np.median(delays[-quarter:])),
     )
