@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from msgspec.structs import astuple
 
 from ingest_daemon.events import Book, BookFlow, Quote, ReferencePrice, Trade
 
-__all__ = ["FACTS", "Fact", "Relation", "encode", "time_of"]
+__all__ = ["FACTS", "Fact", "Relation", "encode", "times_of"]
 
 Fact = Trade | Quote | Book | BookFlow | ReferencePrice
 
@@ -68,6 +69,8 @@ BIGINT: Final = Type(">i8")
 DOUBLE: Final = Type(">f8")
 DOUBLES: Final = Type(">f8", is_array=True)
 TIMESTAMPTZ: Final = Type(">i8", counted_from=_POSTGRES_EPOCH_US)
+
+_began_at, _occurred_at, _received_at = map(attrgetter, ("time", "occurred_at", "received_at"))
 
 _INSTRUMENT = Column("instrument_id", SMALLINT)
 _TIME = Column("time", TIMESTAMPTZ)
@@ -161,11 +164,16 @@ FACTS: Final = (
 )
 
 
-def time_of(event: Fact) -> int:
-    """The `time` of a fact, microseconds since 1970 UTC: when it happened or began, else when it was seen."""
-    if isinstance(event, BookFlow):
-        return event.time
-    return event.received_at if event.occurred_at is None else event.occurred_at
+def times_of(events: Sequence[Fact]) -> Sequence[int]:
+    """The `time` of facts of one kind, microseconds since 1970: when it happened or began, else was seen."""
+    if isinstance(events[0], BookFlow):
+        return tuple(map(_began_at, events))
+    occurred = tuple(map(_occurred_at, events))
+    return _times(occurred, tuple(map(_received_at, events))) if None in occurred else occurred
+
+
+def _times(occurred: Sequence[int | None], received: Sequence[int]) -> tuple[int, ...]:
+    return tuple([seen if at is None else at for at, seen in zip(occurred, received, strict=True)])
 
 
 def encode(relation: Relation, events: Sequence[Fact], rows_at_once: int = _ROWS_AT_ONCE) -> Iterator[bytes]:
@@ -190,7 +198,8 @@ _Values = dict[str, tuple[Any, ...]]
 
 def _encode_part(relation: Relation, events: Sequence[Fact]) -> Iterator[bytes]:
     values = dict(zip(events[0].__struct_fields__, zip(*map(astuple, events), strict=True), strict=True))
-    values["time"] = tuple(map(time_of, events))
+    if "time" not in values:
+        values["time"] = _times(values["occurred_at"], values["received_at"])
     extents = [_extents(column, values) for column in relation.columns if column.varies]
     if all(len(set(of_column)) == 1 for of_column in extents):
         yield _fill(relation, tuple(of_column[0] for of_column in extents), values, len(events))

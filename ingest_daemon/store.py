@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, LiteralString, NamedTuple, Self, TypeVar
@@ -22,11 +23,9 @@ import msgspec
 import numpy as np
 import psycopg
 from psycopg import sql
-from psycopg.types.multirange import TimestamptzMultirange
-from psycopg.types.range import Range
 
 from ingest_daemon.batcher import Batch
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.venues import Listing
@@ -64,7 +63,9 @@ NOTIFY_CHANNEL: Final = "sentinet_batches"
 # The server makes one notification of those that are the same in a transaction.
 _INSERT_LEDGER: Final = """
     insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
-    values (%s, %s, %s, %s, %s, %s, %s)
+    select %s, relation, rows, duplicates, bytes, touched::tstzmultirange, max_received_at
+    from unnest(%s::text[], %s::integer[], %s::integer[], %s::bigint[], %s::text[], %s::timestamptz[])
+        as outcomes (relation, rows, duplicates, bytes, touched, max_received_at)
     returning pg_notify('sentinet_batches', '')
 """
 _SELECT_INSTRUMENTS: Final = """
@@ -88,6 +89,7 @@ _SELECT_LAST_RECEIVED: Final = """
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _T = TypeVar("_T")
+_received_at = attrgetter("received_at")
 
 
 class WriteReport(msgspec.Struct, frozen=True):
@@ -243,8 +245,9 @@ def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> W
         events: Sequence[Fact] = getattr(batch, relation.name)
         if events:
             size, repeated = write_facts(connection, relation, events)
-            touched = spans(time_of(event) for event in _without(events, repeated))
-            seen = max(event.received_at for event in events)
+            new = _without(events, repeated)
+            touched = spans(times_of(new)) if new else []
+            seen = max(map(_received_at, events))
             outcomes.append(_Outcome(relation.name, len(events), repeated, size, touched, seen))
     if batch.feed_gaps:
         outcomes.append(_insert_gaps(connection, batch))
@@ -259,7 +262,7 @@ def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> W
 
 def _copy(connection: _Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
     """Straight in; the size of what was sent, and no duplicates: one would have failed it."""
-    return _copy_into(connection, sql.Identifier("market", relation.name), relation, events), ()
+    return _copy_into(connection, ("market", relation.name), relation, events), ()
 
 
 def _merge(
@@ -273,11 +276,12 @@ def _merge(
     first: dict[tuple[int, ...], int] = {}
     for position, key in enumerate(keys):
         first.setdefault(key, position)
-    staging = sql.Identifier("pg_temp", f"staged_{relation.name}")
+    temporary = ("pg_temp", f"staged_{relation.name}")
+    staging = sql.Identifier(*temporary)
     target = sql.Identifier("market", relation.name)
     columns = _names(column.name for column in relation.columns)
     connection.execute(sql.SQL("create temporary table {} (like {}) on commit drop").format(staging, target))
-    size = _copy_into(connection, staging, relation, [events[position] for position in first.values()])
+    size = _copy_into(connection, temporary, relation, [events[position] for position in first.values()])
     inserted = connection.execute(
         sql.SQL(
             "insert into {target} ({columns}) select {columns} from {staging}"
@@ -289,17 +293,22 @@ def _merge(
 
 
 def _copy_into(
-    connection: _Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
+    connection: _Connection, table: tuple[str, str], relation: Relation, events: Sequence[Fact]
 ) -> int:
-    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-        table, _names(column.name for column in relation.columns)
-    )
     size = 0
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+    with connection.cursor() as cursor, cursor.copy(_copy_statement(table, relation)) as copy:
         for part in encode(relation, events):
             copy.write(part)
             size += len(part)
     return size
+
+
+@lru_cache(maxsize=64)
+def _copy_statement(table: tuple[str, str], relation: Relation) -> bytes:
+    columns = _names(column.name for column in relation.columns)
+    return (
+        sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(*table), columns).as_bytes()
+    )
 
 
 def _names(columns: Iterable[str]) -> sql.Composed:
@@ -311,7 +320,7 @@ def _keys(relation: Relation, events: Sequence[Fact]) -> list[tuple[int, ...]]:
     *names, last = relation.key
     assert last == "time", "every fact is unique by its time, and by what comes before"
     parts = [list(map(attrgetter(name), events)) for name in names]
-    return list(zip(*parts, map(time_of, events), strict=True))
+    return list(zip(*parts, times_of(events), strict=True))
 
 
 def _key_in_microseconds(relation: Relation) -> sql.Composed:
@@ -397,24 +406,28 @@ def _insert_each(
 
 def _insert_ledger(connection: _Connection, venue: str, outcomes: Sequence[_Outcome]) -> None:
     """The batch's rows in the ledger: the last statement before the commit."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _INSERT_LEDGER,
-            [
-                (
-                    venue,
-                    outcome.relation,
-                    outcome.total - len(outcome.repeated),
-                    len(outcome.repeated),
-                    outcome.bytes,
-                    TimestamptzMultirange(
-                        Range(_moment(start), _moment(end), "[)") for start, end in outcome.touched
-                    ),
-                    _moment(outcome.max_received_at),
-                )
-                for outcome in outcomes
-            ],
+    rows = [
+        (
+            outcome.relation,
+            outcome.total - len(outcome.repeated),
+            len(outcome.repeated),
+            outcome.bytes,
+            _multirange(outcome.touched),
+            _moment(outcome.max_received_at),
         )
+        for outcome in outcomes
+    ]
+    connection.execute(_INSERT_LEDGER, [venue, *map(list, zip(*rows, strict=True))])
+
+
+def _multirange(spans: Iterable[tuple[int, int]]) -> str:
+    """As PostgreSQL reads it.
+
+    >>> _multirange([(0, 1_500_000)])
+    '{[1970-01-01T00:00:00+00:00,1970-01-01T00:00:01.500000+00:00)}'
+    """
+    ranges = [f"[{_moment(start).isoformat()},{_moment(end).isoformat()})" for start, end in spans]
+    return "{" + ",".join(ranges) + "}"
 
 
 def spans(
@@ -430,6 +443,8 @@ def spans(
     start = np.fromiter(starts, np.int64)
     if not start.size:
         return []
+    if ends is None and (most := int(start.max())) - (least := int(start.min())) <= within:
+        return [(least, most + 1)]
     end = start + 1 if ends is None else np.maximum(np.fromiter(ends, np.int64), start + 1)
     order = np.argsort(start)
     start, end = start[order], np.maximum.accumulate(end[order])

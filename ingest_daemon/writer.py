@@ -247,7 +247,7 @@ class Writer:
                 await self._commit(due, self._arrived_at[venue])
 
     async def _wait(self) -> None:
-        """Until the oldest batch is due, or may be full or due sooner; with nothing open, until anything comes."""
+        """Until a batch is due, or may be full or due sooner; with nothing open, until anything comes."""
         due = [batcher.due_at for batcher in self._batchers.values() if batcher.due_at is not None]
         if due:
             rows = min(batcher.rows_to_wait_for for batcher in self._batchers.values() if batcher.rows)

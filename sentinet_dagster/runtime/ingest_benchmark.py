@@ -31,7 +31,6 @@ import yaml
 
 from ingest_daemon.store import NOTIFY_CHANNEL
 from sentinet_dagster.runtime import database
-from sentinet_dagster.runtime.benchmarks import scratch_database
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.errors import ProcessFailed
@@ -40,6 +39,7 @@ from sentinet_dagster.runtime.instruments import read_instruments
 from sentinet_dagster.runtime.pace import Pace, Search, delays_ms, is_sustained, judge, spread
 from sentinet_dagster.runtime.parts import ROOT
 from sentinet_dagster.runtime.ports import LOOPBACK
+from sentinet_dagster.runtime.scratch import scratch_database
 
 __all__ = ["Options", "measure_ingest"]
 
