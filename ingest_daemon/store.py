@@ -12,9 +12,10 @@ call waits for the server without the interpreter's lock, so an asynchronous one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from itertools import chain, islice
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, LiteralString, NamedTuple, Self, TypeVar
@@ -227,7 +228,32 @@ class _Outcome(NamedTuple):
     max_received_at: int
 
 
-_WriteFacts = Callable[[_Connection, Relation, Sequence[Fact]], tuple[int, tuple[int, ...]]]
+class _Upload:
+    """A batch's rows of one relation, on their way."""
+
+    def __init__(self, relation: Relation, events: Sequence[Fact]) -> None:
+        self.relation = relation
+        self.events = events
+        self._parts = encode(relation, events)
+        self._ready: list[bytes] = []
+
+    def prepare(self) -> None:
+        """Make the first part ahead: while the server is busy with another relation."""
+        self._ready = list(islice(self._parts, 2))  # the header, and rows
+
+    def parts(self) -> Iterator[bytes]:
+        """All of them, once."""
+        return chain(self._ready, self._parts)
+
+    def outcome(self, size: int, repeated: tuple[int, ...] = ()) -> _Outcome:
+        """What became of it: so many bytes were sent, and these rows were there already."""
+        new = _without(self.events, repeated)
+        touched = spans(times_of(new)) if new else []
+        seen = max(map(_received_at, self.events))
+        return _Outcome(self.relation.name, len(self.events), repeated, size, touched, seen)
+
+
+_WriteFacts = Callable[[_Connection, _Upload, Callable[[], None]], _Outcome]
 
 
 def _named(error: psycopg.Error) -> StoreError:
@@ -240,15 +266,12 @@ def _named(error: psycopg.Error) -> StoreError:
 
 
 def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> WriteReport:
-    outcomes: list[_Outcome] = []
-    for relation in FACTS:
-        events: Sequence[Fact] = getattr(batch, relation.name)
-        if events:
-            size, repeated = write_facts(connection, relation, events)
-            new = _without(events, repeated)
-            touched = spans(times_of(new)) if new else []
-            seen = max(map(_received_at, events))
-            outcomes.append(_Outcome(relation.name, len(events), repeated, size, touched, seen))
+    uploads = [_Upload(relation, events) for relation in FACTS if (events := getattr(batch, relation.name))]
+    preparing = [*(upload.prepare for upload in uploads[1:]), lambda: None]
+    outcomes = [
+        write_facts(connection, upload, meanwhile)
+        for upload, meanwhile in zip(uploads, preparing, strict=False)
+    ]
     if batch.feed_gaps:
         outcomes.append(_insert_gaps(connection, batch))
     if batch.rejected_frames:
@@ -260,18 +283,23 @@ def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> W
     )
 
 
-def _copy(connection: _Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
-    """Straight in; the size of what was sent, and no duplicates: one would have failed it."""
-    return _copy_into(connection, ("market", relation.name), relation, events), ()
+def _copy(connection: _Connection, upload: _Upload, meanwhile: Callable[[], None]) -> _Outcome:
+    """Straight in: there are no duplicates, or it fails."""
+    with connection.cursor() as cursor:
+        with cursor.copy(_copy_statement(("market", upload.relation.name), upload.relation)) as copy:
+            size = _send(copy, upload.parts())
+            # The server has yet to take in what it was sent last.
+            outcome = upload.outcome(size)
+            meanwhile()
+        return outcome
 
 
-def _merge(
-    connection: _Connection, relation: Relation, events: Sequence[Fact]
-) -> tuple[int, tuple[int, ...]]:
-    """By way of a staging table; the size of what was staged, and the positions of the duplicates.
+def _merge(connection: _Connection, upload: _Upload, _meanwhile: Callable[[], None]) -> _Outcome:
+    """By way of a staging table: what is there already is counted.
 
     Of events with one key in the same batch the first is kept, as it would be in two batches.
     """
+    relation, events = upload.relation, upload.events
     keys = _keys(relation, events)
     first: dict[tuple[int, ...], int] = {}
     for position, key in enumerate(keys):
@@ -281,7 +309,9 @@ def _merge(
     target = sql.Identifier("market", relation.name)
     columns = _names(column.name for column in relation.columns)
     connection.execute(sql.SQL("create temporary table {} (like {}) on commit drop").format(staging, target))
-    size = _copy_into(connection, temporary, relation, [events[position] for position in first.values()])
+    parts = encode(relation, [events[position] for position in first.values()])
+    with connection.cursor() as cursor, cursor.copy(_copy_statement(temporary, relation)) as copy:
+        size = _send(copy, parts)
     inserted = connection.execute(
         sql.SQL(
             "insert into {target} ({columns}) select {columns} from {staging}"
@@ -289,17 +319,15 @@ def _merge(
         ).format(target=target, columns=columns, staging=staging, key=_key_in_microseconds(relation))
     ).fetchall()
     new = {first[key] for key in inserted}
-    return size, tuple(position for position in range(len(events)) if position not in new)
+    return upload.outcome(size, tuple(position for position in range(len(events)) if position not in new))
 
 
-def _copy_into(
-    connection: _Connection, table: tuple[str, str], relation: Relation, events: Sequence[Fact]
-) -> int:
+def _send(copy: psycopg.Copy, parts: Iterable[bytes]) -> int:
+    """The size of what was sent."""
     size = 0
-    with connection.cursor() as cursor, cursor.copy(_copy_statement(table, relation)) as copy:
-        for part in encode(relation, events):
-            copy.write(part)
-            size += len(part)
+    for part in parts:
+        copy.write(part)
+        size += len(part)
     return size
 
 

@@ -177,7 +177,7 @@ async def _run(pipe: Connection) -> None:
 
 
 def serve_firehose(pipe: Connection) -> None:
-    """A process of its own: says its port, then `subscribed`; answers an `Order` with `Sent`; None ends it."""
+    """A process of its own: says its port, then `subscribed`; an `Order` is answered with `Sent`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it says when it ends
     try:
         uvloop.run(_run(pipe))
