@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json, say
+from sentinet_dagster.commands.console import EXIT_NO, JsonOption, print_json, say
 from sentinet_dagster.commands.recording import RecordOption, record_into
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def down(as_json: JsonOption = False) -> None:
         typer.echo(f"Stopped what ran in {home.path}." if stopped else f"Nothing runs in {home.path}.")
 
 
-def status(as_json: JsonOption = False) -> None:
-    """Show what runs, where, how much it uses, and how the feeds are."""
+def status(as_json: JsonOption = False) -> int:
+    """Show what runs, where, how much it uses, and how the feeds are; exit 1 if a human must act."""
     from sentinet_dagster.runtime.home import Home
 
     home = Home.from_environment(os.environ)
@@ -75,33 +75,44 @@ def status(as_json: JsonOption = False) -> None:
         print_json(result)
     else:
         _print_status(result)
+    return EXIT_NO if result["problems"] else 0
 
 
 def _collect(home: Home) -> dict[str, Any]:
-    from sentinet_dagster.commands.database import is_empty, open_database
+    from sentinet_dagster.commands.database import is_empty, open_databases
     from sentinet_dagster.runtime import status as reading
     from sentinet_dagster.runtime.database_url import connect
 
     state = reading.running_state(home)
+    free_mb = reading.disk_status(home)
     result: dict[str, Any] = {
         "home": str(home.path),
         "kind": home.kind,
         "phase": state.phase if state else None,
+        "problems": reading.problems(state, free_mb),
+        "disk_free_mb": free_mb,
         "processes": reading.process_table(state),
         "database": None,
         "storage": None,
         "addresses": state.addresses if state else {},
         "feeds": {},
         "judging": {},
+        "latency": {},
+        "dagster": None,
     }
     if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
         return result
-    with open_database() as url, connect(url, autocommit=True) as connection:
-        result["database"] = reading.database_status(connection, url)
+    if not reading.has_database(state):
+        return result
+    with open_databases() as opened, connect(opened.url, autocommit=True) as connection:
+        result["database"] = reading.database_status(connection, opened.url)
         if not is_empty(connection):
             result["storage"] = reading.storage_status(connection)
             result["feeds"] = reading.feed_status(connection)
             result["judging"] = reading.judging_status(connection)
+            result["latency"] = reading.latency_status(connection)
+        if opened.dagster_url:
+            result["dagster"] = reading.dagster_status(home, opened.dagster_url)
     return result
 
 
@@ -121,20 +132,38 @@ def _print_judging(console: Console, judging: dict[str, Any]) -> None:
         )
 
 
+def _print_latency(console: Console, latency: dict[str, Any]) -> None:
+    """One line: the delays of the last ten minutes."""
+    told = [
+        f"{stage.replace('_to_', ' → ')} {delay['p50_s']:.1f} / {delay['p95_s']:.1f} / {delay['max_s']:.1f} s"
+        for stage, delay in latency.items()
+        if delay is not None
+    ]
+    if told:
+        console.print("delays    p50 / p95 / max of the last 10 min: " + ", ".join(told))
+
+
 def _print_status(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"home      {result['home']}  ({result['kind'] or 'no home yet'})")
+    for problem in result["problems"]:
+        console.print("[red]problem[/red]   ", end="")
+        console.print(problem, markup=False)
     if result["database"]:
         database = result["database"]
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
     if result["storage"]:
         _print_storage(console, result["storage"])
+    if result["dagster"]:
+        sizes = ", ".join(f"{name.removesuffix('_mb')} {size} MB" for name, size in result["dagster"].items())
+        console.print(f"dagster   its own data: {sizes}")
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
     _print_judging(console, result["judging"])
+    _print_latency(console, result["latency"])
     if not result["processes"]:
         console.print("Nothing runs. Start it with `sentinet up`.")
         return

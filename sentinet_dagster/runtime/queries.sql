@@ -50,6 +50,15 @@ from surveillance.late_hours as late
 where late.state = 'open'
 order by late.hour;
 
+-- name: latency
+-- How long live judging took in the last `span`, by stage: samples, and seconds.
+select stage, samples, p50_s, p95_s, max_s
+from ops.latency(clock_timestamp() - %(span)s::interval, clock_timestamp());
+
+-- name: has_latency
+-- Whether the database is migrated as far as to say how long judging takes.
+select to_regprocedure('ops.latency(timestamptz, timestamptz)') is not null as has_latency;
+
 -- name: feeds
 -- Of every venue with facts or gaps: rows in all, rows committed in the last `span`, seconds since the last commit,
 -- gaps on record.
@@ -104,6 +113,25 @@ order by expiring.relation;
 -- name: has_storage
 -- Whether the database is migrated as far as to say how it stores.
 select to_regprocedure('ops.sizes()') is not null as has_storage;
+
+-- name: last_batch
+-- The number of the newest batch of the ledger; 0 where there is none.
+select coalesce(max(batch_id), 0) as batch_id
+from ops.ingest_batches;
+
+-- name: short_lived
+-- Of the facts that batches after `batch` brought: the first of those that are too old to be kept, for how long facts are
+-- kept, and what removes the rest. Nulls where all of them stay: one row.
+select
+    min(lower(batches.touched)) as first_fact,
+    min(expiring.keep) as keep,
+    min(expiring.removed_by) as removed_by
+from ops.ingest_batches as batches
+inner join ops.expiring() as expiring
+    on
+        'market.' || batches.relation = expiring.relation
+        and lower(batches.touched) < expiring.before
+where batches.batch_id > %(batch)s::bigint;
 
 -- name: market_state
 -- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.
