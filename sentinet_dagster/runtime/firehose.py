@@ -17,6 +17,7 @@ import signal
 import time
 from multiprocessing.connection import Connection
 from typing import Final, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +27,12 @@ from websockets.exceptions import ConnectionClosed
 
 from sentinet_dagster.runtime.ports import LOOPBACK
 
-__all__ = ["FIRST_NUMBER", "SYMBOLS", "Frames", "Order", "Sent", "serve_firehose"]
+__all__ = ["CHANNELS", "FIRST_NUMBER", "SYMBOLS", "Frames", "Order", "Sent", "serve_firehose"]
 
 SYMBOLS: Final = (
     "BTCUSDT", "ETHUSDT", "SOLUSDT", "XRPUSDT", "BNBUSDT", "ADAUSDT", "LTCUSDT", "DOTUSDT",
 )  # fmt: skip
-CHANNELS: Final = ("trade", "bookTicker")
+CHANNELS: Final = ("aggTrade", "bookTicker")
 FIRST_NUMBER: Final = 1_000_000_000  # of ten digits, as all that follow
 _DIGITS: Final = 10
 _STAMP_DIGITS: Final = 13  # milliseconds since 1970
@@ -39,8 +40,8 @@ _CYCLE: Final = 1_024  # frames after which symbols and prices repeat
 _TICK_S: Final = 0.002
 
 _TRADE: Final = (
-    '{{"stream":"{stream}@trade","data":{{"e":"trade","E":{stamp},"s":"{symbol}","t":{number},'
-    '"p":"{price:.8f}","q":"{size:.8f}","T":{stamp},"m":{seller},"M":true}}}}'
+    '{{"stream":"{stream}@aggTrade","data":{{"e":"aggTrade","E":{stamp},"s":"{symbol}","a":{number},'
+    '"p":"{price:.8f}","q":"{size:.8f}","f":1,"l":1,"T":{stamp},"m":{seller},"M":true}}}}'
 )
 _TICKER: Final = (
     '{{"stream":"{stream}@bookTicker","data":{{"u":{number},"s":"{symbol}","b":"{price:.8f}",'
@@ -131,18 +132,23 @@ class _Firehose:
         self._is_subscribed = asyncio.Event()
 
     async def talk(self, client: ServerConnection) -> None:
-        """Answer subscriptions, as the venue does, until the client is gone."""
-        wanted: set[str] = set()
+        """Hear what is wanted, in the address or in requests, as the venue does, until the client is gone."""
+        assert client.request is not None
+        wanted = _streams_in(client.request.path)
+        self._take_on(client, wanted)
         try:
             async for message in client:
                 request = json.loads(message)
                 wanted.update(request["params"])
                 await client.send(json.dumps({"result": None, "id": request["id"]}))
-                if len(wanted) == len(SYMBOLS) * len(CHANNELS):
-                    self._client = client
-                    self._is_subscribed.set()
+                self._take_on(client, wanted)
         except ConnectionClosed:
             pass
+
+    def _take_on(self, client: ServerConnection, wanted: set[str]) -> None:
+        if len(wanted) == len(SYMBOLS) * len(CHANNELS):
+            self._client = client
+            self._is_subscribed.set()
 
     async def until_subscribed(self) -> None:
         """Return when a client has asked for every stream."""
@@ -163,6 +169,11 @@ class _Firehose:
                 self._next += due
             await asyncio.sleep(_TICK_S)
         return np.array(sent, np.int64)
+
+
+def _streams_in(path: str) -> set[str]:
+    streams = parse_qs(urlsplit(path).query).get("streams", [])
+    return {stream for each in streams for stream in each.split("/")}
 
 
 async def _run(pipe: Connection) -> None:

@@ -41,7 +41,7 @@ from sentinet_dagster.runtime.parts import ROOT
 from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.scratch import scratch_database
 
-__all__ = ["Options", "measure_ingest"]
+__all__ = ["Options", "firehose", "measure_ingest", "staged"]
 
 _VENUE: Final = "firehose"
 _STEADY_PER_S: Final = 10_000.0
@@ -123,30 +123,41 @@ class Span:
 
     pace: Pace
     cpu_us_per_frame: float  # of the daemon
+    seconds: float  # from the first write at the venue until all of it was to be seen
 
 
 @contextmanager
 def staged(url: str) -> Iterator[Stage]:
     """A venue, a daemon that is subscribed to it, a database; all of it gone afterwards."""
-    context = multiprocessing.get_context("spawn")
-    pipe, end = context.Pipe()
-    firehose = context.Process(target=serve_firehose, args=(end,), daemon=True)
     with (
         TemporaryDirectory(prefix="sentinet-benchmark-") as folder,
         scratch_database(url) as scratch,
+        firehose() as (pipe, port),
     ):
-        firehose.start()
-        try:
-            config = write_config(Path(folder), _receive(pipe, firehose.is_alive))
-            database.migrate(scratch)
-            database.watch(scratch, read_instruments(config))
-            with _daemon(scratch, config) as daemon, Watcher(scratch) as watcher:
-                stage = Stage(scratch, pipe, daemon, watcher)
-                stage.until_subscribed()
-                yield stage
-        finally:
-            firehose.terminate()
-            firehose.join()
+        config = write_config(Path(folder), port)
+        database.migrate(scratch)
+        database.watch(scratch, read_instruments(config))
+        with _daemon(scratch, config) as daemon, Watcher(scratch) as watcher:
+            stage = Stage(scratch, pipe, daemon, watcher)
+            stage.until_subscribed()
+            yield stage
+
+
+@contextmanager
+def firehose() -> Iterator[tuple[Connection, int]]:
+    """The venue's process: what to talk to it by, and its port."""
+    context = multiprocessing.get_context("spawn")
+    pipe, end = context.Pipe()
+    process = context.Process(target=serve_firehose, args=(end,), daemon=True)
+    process.start()
+    try:
+        while not pipe.poll(_POLL_S):
+            if not process.is_alive():
+                raise ProcessFailed("firehose", "ended before it listened")
+        yield pipe, int(pipe.recv())
+    finally:
+        process.terminate()
+        process.join()
 
 
 class Stage:
@@ -173,8 +184,12 @@ class Stage:
         self.frames += until - first
         self._until(lambda: self._watcher.rows >= self.frames, f"{self.frames} frames are rows")
         cpu_s = own_cpu_s(self._daemon.pid) - before
-        delays = delays_ms(sent, self._committed(first))
-        return Span(judge(sent, delays), cpu_s * 1e6 / (until - first))
+        committed = self._committed(first)
+        return Span(
+            judge(sent, delays_ms(sent, committed)),
+            cpu_s * 1e6 / (until - first),
+            float(committed[:, 2].max() - sent[0, 2]) / 1e9,
+        )
 
     def _committed(self, first: int) -> Sent:
         """Rows of `pace.delays_ms`."""
@@ -289,13 +304,6 @@ def _daemon(url: str, config: Path) -> Iterator[subprocess.Popen[bytes]]:
         finally:
             process.terminate()
             process.wait(_PATIENCE_S)
-
-
-def _receive(pipe: Connection, is_alive: Callable[[], bool]) -> int:
-    while not pipe.poll(_POLL_S):
-        if not is_alive():
-            raise ProcessFailed("firehose", "ended before it listened")
-    return int(pipe.recv())
 
 
 def _rss_mb(pid: int) -> float:
