@@ -83,7 +83,7 @@ class _Collecting(Store):
         super().__init__(url)
         self.batches: list[Any] = []
 
-    def write(self, batch: Any) -> WriteReport:
+    def write(self, batch: Any, received_until: int | None = None) -> WriteReport:  # noqa: ARG002
         """Nothing is written."""
         self.batches.append(batch)
         return WriteReport({}, {})
