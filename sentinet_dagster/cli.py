@@ -6,6 +6,7 @@ polars, drivers) stay inside the commands: `sentinet --help` must answer at once
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands import alerts, backfill, benchmark, demo, migrate, replay, service, venues
+from sentinet_dagster.commands import (
+    alerts,
+    backfill,
+    benchmark,
+    demo,
+    migrate,
+    replay,
+    rollups,
+    service,
+    venues,
+)
 from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
@@ -34,6 +45,7 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
 
 
@@ -72,6 +84,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away: `sentinet alerts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_NO
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", EXIT_USER)
     return outcome if isinstance(outcome, int) else 0
 
 
