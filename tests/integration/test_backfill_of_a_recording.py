@@ -36,7 +36,7 @@ HOURS = range_tags("2024-08-08-23:00", "2024-08-09-00:00")
 UNTIL = "2024-08-08T23:59:30Z"  # the recording ends soon after; it closes all windows before
 ALERTS = (
     "select alert_id, detector, instrument_id, window_start, severity, score, threshold, summary, evidence,"
-    " completeness, windows_fired, last_window_start, closes_at, peak_score, peak_window_start"
+    " completeness, windows_fired, last_window_start, closes_at, peak_score, peak_window_start, incident_id"
     " from surveillance.alerts where window_start < %s and state <> 'retracted'"
     " order by alert_id"
 )

@@ -98,7 +98,7 @@ def test_live_equals_backfill(live: Desk, past: Desk) -> None:
         assert len(judged) > (0 if relation == "findings" else 500)
     alerts = (
         "select alert_id, state, evidence, score, summary, severity, windows_fired, last_window_start,"
-        " closes_at, peak_score, peak_window_start"
+        " closes_at, peak_score, peak_window_start, incident_id"
         " from surveillance.alerts where window_start < %s and state "
     )
     standing = live.fetch(alerts + "<> 'retracted' order by alert_id", UNTIL)

@@ -21,12 +21,14 @@ DTYPES = {
     "jsonb": pl.String(),
     "timestamp with time zone": TIME,
     "smallint[]": pl.List(pl.Int16),
+    "text[]": pl.List(pl.String),
+    "uuid[]": pl.List(pl.String),
     "double precision[]": pl.List(pl.Float64),
 }
 # `contract_currency` is the ingest daemon's: the facts are converted already.
 ONLY_IN_THE_DATABASE = {
     "computed_at", "created_at", "changed_at", "recorded_at", "state", "frame", "last_received_at",
-    "contract_currency", "superseded_by",
+    "contract_currency", "superseded_by", "incident_id",
 }  # fmt: skip
 
 
