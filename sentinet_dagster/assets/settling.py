@@ -10,13 +10,13 @@ that judge neighbouring hours the later one must see what the earlier one made.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 import polars as pl
 
-from sentinet_dagster.resources import Timescale
+from sentinet_dagster.resources import Timescale, Value
 from sentinet_dagster.surveillance import incidents, schema
 from sentinet_dagster.surveillance.alerts import (
     LONGEST,
@@ -84,9 +84,8 @@ def _with_evidence(timescale: Timescale, sessions: pl.DataFrame) -> pl.DataFrame
         sessions.select("detector", "instrument_id", pl.col(name).alias("window_start"))
         for name in ("window_start", "peak_window_start")
     ]
-    rows = timescale.fetch("findings_of", wanted=_json(pl.concat(shown).unique().sort(pl.all())))
-    findings = schema.FINDINGS.conform(pl.DataFrame(rows, schema=schema.FINDINGS.schema))
-    return build_alerts(sessions, findings)
+    wanted = _json(pl.concat(shown).unique().sort(pl.all()))
+    return build_alerts(sessions, _few(timescale, schema.FINDINGS, "findings_of", wanted=wanted))
 
 
 def _record(
@@ -126,7 +125,7 @@ def _regroup(timescale: Timescale, alerts: pl.DataFrame, settled: Settlement) ->
     moved = pl.concat(spans)
     instruments = timescale.read(schema.INSTRUMENTS, "instruments")
     known_bases = instruments.filter(pl.col("instrument_id").is_in(moved["instrument_id"].implode()))
-    bases = "{" + ",".join(json.dumps(base) for base in known_bases["base"].unique().sort()) + "}"
+    bases = known_bases["base"].unique().sort().to_list()
     low, high = moved["window_start"].min(), moved["last_window_start"].max()
     assert isinstance(low, datetime)
     assert isinstance(high, datetime)
@@ -137,17 +136,21 @@ def _regroup(timescale: Timescale, alerts: pl.DataFrame, settled: Settlement) ->
 
 
 def _regrouped(
-    timescale: Timescale, bases: str, low: datetime, high: datetime, until: datetime
+    timescale: Timescale, bases: Sequence[str], low: datetime, high: datetime, until: datetime
 ) -> incidents.Regrouping:
-    known = timescale.read(
-        schema.KNOWN_INCIDENTS, "known_incidents", start=low - incidents.REACH, end=until, bases=bases
-    )
-    since = incidents.begun_before(known, low)
-    spans = timescale.read(
-        schema.ALERT_SPANS, "alert_spans", start=min([low, *since.values()]), end=until, bases=bases
-    )
-    begun = pl.col("base").replace_strict(since, default=low, return_dtype=schema.TIME)
+    since = low - incidents.REACH
+    known = _few(timescale, schema.KNOWN_INCIDENTS, "known_incidents", start=since, end=until, bases=bases)
+    begun_before = incidents.begun_before(known, low)
+    since = min([low, *begun_before.values()])
+    spans = _few(timescale, schema.ALERT_SPANS, "alert_spans", start=since, end=until, bases=bases)
+    begun = pl.col("base").replace_strict(begun_before, default=low, return_dtype=schema.TIME)
     return incidents.regroup(spans.filter(pl.col("window_start") >= begun), known, low, high + WINDOW, until)
+
+
+def _few(timescale: Timescale, relation: schema.Relation, query: str, **parameters: Value) -> pl.DataFrame:
+    """Few rows as a frame, by the connection of the transaction: what it has written is among them."""
+    rows = timescale.fetch(query, **parameters)
+    return relation.conform(pl.DataFrame(rows, schema=relation.schema))
 
 
 def _json(frame: pl.DataFrame) -> str:

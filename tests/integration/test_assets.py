@@ -167,8 +167,8 @@ def test_an_alert_that_opens_earlier_supersedes(desk: Desk) -> None:
     assert moved["window_start"] > old["window_start"]
     assert desk.judge(KEY, tags(HOUR, later)).success
     life = (
-        "select state, superseded_by, incident_id, (select array_agg(event || ': ' || split_part(note, ', ', 1)"
-        " order by alert_event_id) from surveillance.alert_events as life"
+        "select state, superseded_by, incident_id, (select array_agg(event || ': '"
+        " || split_part(note, ', ', 1) order by alert_event_id) from surveillance.alert_events as life"
         " where life.alert_id = alerts.alert_id and event <> 'opened') as life"
         " from surveillance.alerts as alerts where alert_id = %s"
     )

@@ -196,8 +196,6 @@ READ_AS_FRAMES = {
     *(relation.name.split(".")[1] for relation in schema.RELATIONS),
     "standing_alerts",
     "firings",
-    "alert_spans",
-    "known_incidents",
 }
 
 
