@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands import alerts, backfill, benchmark, demo, migrate, replay, service, venues
+from sentinet_dagster.commands import alerts, backfill, benchmark, demo, evaluate, migrate, replay, service, venues
 from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
@@ -35,6 +35,7 @@ app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _show_version(wanted: bool) -> None:

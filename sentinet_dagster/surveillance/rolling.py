@@ -29,6 +29,7 @@ __all__ = [
     "Moments",
     "Runs",
     "carry_forward",
+    "lagged_greatest",
     "lagged_medians",
     "lagged_moments",
     "lagged_range",
@@ -195,10 +196,19 @@ def carry_forward(values: Floats, broken: Flags, limit: int, columns: int) -> Fl
 
     A broken window's own value is carried: it was seen. What was seen before says nothing of the time after.
     """
-    carried = _lag(values, 0, columns).copy()
-    whole = ~_lag(broken, 0, columns)
-    for lag in range(1, limit + 1):
-        earlier = _lag(values, lag, columns)
-        carried = np.where(np.isnan(carried) & whole, earlier, carried)
-        whole = whole & ~_lag(broken, lag, columns)
-    return carried
+    places = np.arange(values.shape[1])
+    seen = np.maximum.accumulate(np.where(np.isnan(values), -1, places), axis=1)
+    broke = np.maximum.accumulate(np.where(broken, places, -1), axis=1)
+    is_known = (seen >= 0) & (seen >= broke) & (places - seen <= limit)
+    carried = np.where(is_known, np.take_along_axis(values, np.maximum(seen, 0), axis=1), np.nan)
+    return _lag(carried, 0, columns)
+
+
+def lagged_greatest(values: Floats, length: int, columns: int) -> Floats:
+    """Greatest of each window and the `length` - 1 before it; NaN is passed over, and left where all are."""
+    greatest, reach = values, 1
+    while reach < length:
+        step = min(reach, length - reach)
+        later = np.fmax(greatest[:, step:], greatest[:, :-step])
+        greatest, reach = np.concatenate((greatest[:, :step], later), axis=1), reach + step
+    return _lag(greatest, 0, columns)

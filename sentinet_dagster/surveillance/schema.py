@@ -279,6 +279,12 @@ WINDOWS: Final = Relation(
             "seconds of the window inside a gap that concerns the instrument, and more than its book",
         ),
         Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
+        Column(
+            "buy_sweep_count",
+            pl.Int32,
+            "buying orders with several fills: executions of one side in one millisecond",
+        ),
+        Column("sell_sweep_count", pl.Int32, "selling orders with several fills"),
     ),
 )
 

@@ -109,6 +109,23 @@ def _trade_columns(trades: pl.DataFrame, places: Ints, size: int) -> _Columns:
         "notional": notional,
         "vwap": np.divide(notional, volume, out=np.full(size, np.nan), where=volume > 0),
         "trade_count": runs.total(trades["fills"].cast(pl.Int64).to_numpy()),
+        **_sweep_columns(trades, places, size),
+    }
+
+
+def _sweep_columns(trades: pl.DataFrame, places: Ints, size: int) -> _Columns:
+    """Taker orders that took more than one resting order: several fills of one side in one millisecond."""
+    millisecond, aggressor = trades["time"].to_physical().to_numpy() // 1000, trades["aggressor"].to_numpy()
+    begins = np.zeros(len(trades), dtype=np.bool_)
+    begins[:1] = True
+    for key in (places, millisecond, aggressor):
+        begins[1:] |= key[1:] != key[:-1]
+    orders = np.cumsum(begins) - 1
+    fills = Runs(orders, int(begins.sum())).total(trades["fills"].cast(pl.Int64).to_numpy())
+    place, side = places[begins], aggressor[begins]
+    return {
+        name: np.bincount(place[(fills > 1) & (side == sign)], minlength=size)
+        for name, sign in (("buy_sweep_count", 1), ("sell_sweep_count", -1))
     }
 
 

@@ -49,6 +49,8 @@ def alerts(
         "quote_count": 7,
         "book_count": 0,
         "refused_frames": 0,
+        "buy_sweep_count": 0,
+        "sell_sweep_count": 0,
         "order_trade_ratio": 1.0,
     }
     return build_alerts(

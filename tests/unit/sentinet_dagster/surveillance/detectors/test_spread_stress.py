@@ -20,7 +20,15 @@ ZEROS = {
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
 }
-COUNTS = {"trade_count": 0, "quote_count": 9, "book_count": 0, "refused_frames": 0, "price_z_samples": 0}
+COUNTS = {
+    "trade_count": 0,
+    "quote_count": 9,
+    "book_count": 0,
+    "refused_frames": 0,
+    "buy_sweep_count": 0,
+    "sell_sweep_count": 0,
+    "price_z_samples": 0,
+}
 
 
 def severity(usual: float, now: float, z: float | None) -> str | None:
