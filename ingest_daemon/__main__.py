@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal ends it; the exit code."""
     given = _parser().parse_args(arguments)
     try:
-        settings = config.load(given.config)
+        settings = config.load(given.config, record=given.record)
         _configure_logging(settings.tuning.log_level)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings))
@@ -61,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         epilog="SENTINET_DATABASE_URL says where to; SENTINET_INGEST_* tune. SIGTERM ends it without a loss.",
     )
     parser.add_argument("--config", type=Path, metavar="DIR", help="where venues.yaml is")
+    parser.add_argument(
+        "--record",
+        type=Path,
+        metavar="DIR",
+        help="record raw frames there, as `sentinet replay` reads them (also SENTINET_INGEST_RECORD)",
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('sentinet')}")
     return parser
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
 
 __all__ = ["Batch", "Batcher", "Limits", "batch_of"]
 
@@ -23,6 +23,7 @@ _TRADE_BYTES = 94
 _QUOTE_BYTES = 102
 _BOOK_BYTES = 150
 _LEVEL_BYTES = 24  # price and size, with the length words of the two arrays
+_BOOK_FLOW_BYTES = 190
 _REFERENCE_PRICE_BYTES = 90
 _FEED_GAP_BYTES = 120
 _REJECTED_FRAME_BYTES = 80
@@ -53,6 +54,8 @@ class Batch(msgspec.Struct, frozen=True):
     rows: int
     bytes: int  # approximate
     oldest_received_at: int  # microseconds since 1970 UTC; a gap counts by its end
+    # A default, as a spool of before knows none.
+    book_flows: list[BookFlow] = msgspec.field(default_factory=list)
 
 
 class Batcher:
@@ -121,17 +124,19 @@ def batch_of(venue: str, events: Iterable[Event]) -> Batch:
 class _OpenBatch:
     """A batch that still grows."""
 
-    __slots__ = ("_append", "_lists", "bytes", "oldest", "opened_at", "rows")
+    __slots__ = ("_append", "_book_flows", "_lists", "bytes", "oldest", "opened_at", "rows")
 
     def __init__(self, opened_at: int) -> None:
         self._lists: tuple[
             list[Trade], list[Quote], list[Book], list[ReferencePrice], list[FeedGap], list[RejectedFrame]
         ] = ([], [], [], [], [], [])
         trades, quotes, books, reference_prices, feed_gaps, rejected_frames = self._lists
+        self._book_flows: list[BookFlow] = []
         self._append: dict[type[Event], Callable[..., None]] = {
             Trade: trades.append,
             Quote: quotes.append,
             Book: books.append,
+            BookFlow: self._book_flows.append,
             ReferencePrice: reference_prices.append,
             FeedGap: feed_gaps.append,
             RejectedFrame: rejected_frames.append,
@@ -151,7 +156,14 @@ class _OpenBatch:
 
     def sealed(self, venue: str) -> Batch:
         assert self.oldest is not None, "a batch is opened by its first event"
-        return Batch(venue, *self._lists, rows=self.rows, bytes=self.bytes, oldest_received_at=self.oldest)
+        return Batch(
+            venue,
+            *self._lists,
+            rows=self.rows,
+            bytes=self.bytes,
+            oldest_received_at=self.oldest,
+            book_flows=self._book_flows,
+        )
 
 
 def _size_of(event: Event) -> int:
@@ -163,6 +175,8 @@ def _size_of(event: Event) -> int:
             return _QUOTE_BYTES
         case Book():
             return _BOOK_BYTES + _LEVEL_BYTES * (len(event.bid_prices) + len(event.ask_prices))
+        case BookFlow():
+            return _BOOK_FLOW_BYTES
         case ReferencePrice():
             return _REFERENCE_PRICE_BYTES
         case FeedGap():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from math import inf
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from ingest_daemon.events import GapCause
 
 __all__ = [
+    "Change",
     "ChecksumRule",
     "ContiguousIds",
     "Diff",
@@ -23,10 +25,13 @@ __all__ = [
     "Levels",
     "LinkedIds",
     "SequenceRule",
+    "SideChanges",
     "Snapshot",
     "Texts",
     "UnnumberedIds",
 ]
+
+Change = tuple[float, float, float]  # key of a level (see `_Side`), its size before and after
 
 _TEXTS_PER_LEVEL, _TEXTS_KEPT = 4, 1_000  # words of gone levels are forgotten beyond this
 
@@ -151,6 +156,15 @@ class Fault(msgspec.Struct, frozen=True):
     detail: str
 
 
+class SideChanges(NamedTuple):
+    """What a diff changed on one side. Keys are sign × price: the best has the highest."""
+
+    changes: list[Change]
+    best_before: float | None  # key of the best level; None: the side was empty
+    best_after: float | None
+    horizon: float  # below this key levels come and go without anyone having placed or withdrawn them
+
+
 class _Side:
     """One side of a book. `sign` is 1 for bids, −1 for asks; a key is sign × price, so the best is highest.
 
@@ -168,17 +182,33 @@ class _Side:
         # None: every level is known.
         self._worst = self._keys[0] if is_truncated and self._keys else None
 
-    def apply(self, levels: Iterable[Level]) -> None:
+    def apply(self, levels: Iterable[Level], changes: list[Change] | None = None) -> None:
+        """Make it the side as of a diff; `changes` takes what differs from before."""
         sign, sizes, keys = self._sign, self._sizes, self._keys
         for price, size in levels:
             key = sign * price
+            before = sizes.get(key, 0.0)
+            if size == before:
+                continue
+            if changes is not None:
+                changes.append((key, before, size))
             if size > 0.0:
-                if key not in sizes:
+                if not before:
                     keys.insert(bisect_left(keys, key), key)
                 sizes[key] = size
-            elif key in sizes:
+            else:
                 del sizes[key]
                 del keys[bisect_left(keys, key)]
+
+    def best_key(self) -> float | None:
+        return self._keys[-1] if self._keys else None
+
+    def horizon(self, told: int | None) -> float:
+        """The worst key that is surely known, where the venue tells of `told` levels (None: of all)."""
+        if self._worst is not None:
+            return self._worst
+        is_full = told is not None and len(self._keys) >= told
+        return self._keys[0] if is_full else -inf
 
     def apply_texts(self, levels: Iterable[Level], texts: Iterable[str]) -> None:
         self._texts.update(_by_key(self._sign, levels, texts))
@@ -240,6 +270,28 @@ class Levels:
         """Make it the book as of the diff."""
         self.bids.apply(diff.bids)
         self.asks.apply(diff.asks)
+        self._follow(diff)
+
+    def apply_noting(self, diff: Diff, told: int | None) -> tuple[SideChanges, SideChanges]:
+        """As `apply`; what changed in the bids and in the asks.
+
+        Of a side that is cut to the best `told` levels, by the venue or by us, the worst come and go as
+        better ones go and come: nobody placed or withdrew them.
+        """
+        sides = self.bids, self.asks
+        before = [(side.best_key(), side.horizon(told)) for side in sides]
+        noted: tuple[list[Change], list[Change]] = [], []
+        for side, levels, changes in zip(sides, (diff.bids, diff.asks), noted, strict=True):
+            side.apply(levels, changes)
+        self._follow(diff)
+        bids, asks = (
+            SideChanges(changes, best, side.best_key(), max(horizon, side.horizon(told)))
+            for side, changes, (best, horizon) in zip(sides, noted, before, strict=True)
+        )
+        return bids, asks
+
+    def _follow(self, diff: Diff) -> None:
+        """What a diff brings beside its levels."""
         if self._kept is not None:
             self.bids.cut(self._kept)
             self.asks.cut(self._kept)

@@ -26,6 +26,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.book_levels import (
     ChecksumRule,
     ContiguousIds,
@@ -74,6 +75,8 @@ class BookBuilder:
         with_books: bool = True,
         checksum_rule: ChecksumRule | None = None,
         kept_levels: int | None = None,
+        told_levels: int | None = None,
+        meter: FlowMeter | None = None,
     ) -> None:
         """Start silent, wanting a snapshot from the first diff on.
 
@@ -89,11 +92,14 @@ class BookBuilder:
             with_books: return a `Book` when one is due; without, a book is only held for its quotes.
             checksum_rule: how the venue sums up a book; diffs and snapshots then have `texts`.
             kept_levels: levels a side to keep, for a venue that does not say when one falls out of its span.
+            told_levels: levels a side that a venue tells of; one that falls out of the span, it says is gone.
+            meter: what counts the flow of the book. It is told of trades by whoever reads them.
         """
         self._venue, self._channel, self._instrument_id, self._rule = venue, channel, instrument_id, rule
         self._depth, self._interval_us = depth, interval_us
         self._with_quotes, self._with_books = with_quotes, with_books
         self._checksum_rule, self._kept_levels = checksum_rule, kept_levels
+        self._told_levels, self._meter = told_levels or kept_levels, meter
         self._levels: Levels | None = None  # None: out of sync
         self._wants_wider = False  # in sync, but few levels are left inside the snapshot's span
         self._snapshot: Snapshot | None = None  # waits for the first diff that is not before it
@@ -122,7 +128,10 @@ class BookBuilder:
         return "" if self._gap is None else self._gap.detail
 
     def apply(self, diff: Diff, received_at: int) -> list[Event]:
-        """Take in a diff; return a `FeedGap` on being right again, a `Quote` if wanted, a `Book` if due."""
+        """Take in a diff; return what it says.
+
+        A `FeedGap` on being right again, a `Quote` if wanted, a `Book` if due, the `BookFlow`s it closes.
+        """
         ids = (diff.first_id, diff.last_id)
         if ids == self._last_ids:  # the venue said the same twice
             return []
@@ -130,11 +139,11 @@ class BookBuilder:
         if self._levels is None or self._wants_wider or self._snapshot is not None:
             self._kept.append(diff)
         if self._levels is not None:
-            fault = self._follow(self._levels, diff)
+            fault = self._follow(self._levels, diff, received_at)
             if fault is not None:
                 self.lose(fault, received_at)
                 self._kept.append(diff)
-                return []
+                return self._flows()
             self._good_at = received_at
         self._try_to_bridge(received_at)
         return self._say(received_at)
@@ -150,16 +159,20 @@ class BookBuilder:
         """Take in a snapshot that the stream sends here: what follows it in the stream follows on it."""
         self._kept.clear()
         self._last_ids = (-1, -1)
+        if self._meter is not None:
+            self._meter.cut(received_at)  # what changed meanwhile, nobody knows
         levels = self._levels_of(snapshot)
         fault = levels.fault()
         if fault is not None:
             self.lose(fault, received_at)
-            return []
+            return self._flows()
         self._trust(levels, received_at)
         return self._say(received_at)
 
     def lose(self, fault: Fault, received_at: int) -> None:
         """Go out of sync. What is missing lies between the last time the book was right and the next."""
+        if self._meter is not None:
+            self._meter.cut(received_at)
         if self._levels is not None:
             self._gap = FeedGap(
                 venue=self._venue,
@@ -169,6 +182,7 @@ class BookBuilder:
                 ended_at=received_at,
                 cause=fault.cause,
                 detail=fault.detail,
+                relation="books" if self._with_books else "quotes",
             )
         self._levels = self._snapshot = self._said_quote = None
         self._wants_wider = False
@@ -180,19 +194,46 @@ class BookBuilder:
             return None
         return msgspec.structs.replace(self._gap, ended_at=max(now, self._gap.started_at))
 
-    def _follow(self, levels: Levels, diff: Diff) -> Fault | None:
-        """Apply the next diff, or say why that gives no book to trust."""
+    def open_gaps(self, now: int) -> list[FeedGap]:
+        """As `open_gap`, of each relation that this book is the source of."""
+        gap = self.open_gap(now)
+        if gap is None:
+            return []
+        if self._with_quotes and self._with_books:
+            return [gap, msgspec.structs.replace(gap, relation="quotes")]
+        return [gap]
+
+    def close(self, now: int) -> list[Event]:
+        """The end of the session: the hole that the book is in, and what its flow has counted so far."""
+        if self._meter is not None:
+            self._meter.cut(now)
+        return [*self.open_gaps(now), *self._flows()]
+
+    def _follow(self, levels: Levels, diff: Diff, received_at: int | None = None) -> Fault | None:
+        """Apply the next diff, or say why that gives no book to trust. With a time, its flow is counted."""
         if not self._rule.follows(diff, levels.last_id):
             link = "" if diff.previous_id is None else f", which follows {diff.previous_id}"
             numbers = f"book at update {levels.last_id}, next diff is {diff.first_id} to {diff.last_id}{link}"
             return Fault(GapCause.SEQUENCE_BREAK, numbers)
-        levels.apply(diff)
-        return levels.fault()
+        if self._meter is None or received_at is None:
+            levels.apply(diff)
+            return levels.fault()
+        changes = levels.apply_noting(diff, self._told_levels)
+        fault = levels.fault()
+        if fault is None:
+            self._meter.count(changes, diff.occurred_at, received_at)
+        return fault
 
     def _levels_of(self, snapshot: Snapshot) -> Levels:
         return Levels(snapshot, self._checksum_rule, self._kept_levels)
 
+    def _flows(self) -> list[Event]:
+        return [] if self._meter is None else [*self._meter.take()]
+
     def _trust(self, levels: Levels, received_at: int) -> None:
+        # A wider snapshot of a book in sync says nothing new: its flow goes on.
+        if self._meter is not None and not self._meter.is_on:
+            self._meter.begin()
         self._levels, self._snapshot = levels, None
         self._wants_wider = False
         self._good_at = received_at
@@ -227,12 +268,9 @@ class BookBuilder:
         """What is new and due, if the book is right."""
         levels = self._levels
         if levels is None:
-            return []
-        events: list[Event] = []
-        gap = self.open_gap(received_at)
-        if gap is not None:
-            events.append(gap)
-            self._gap = None
+            return self._flows()
+        events: list[Event] = [*self.open_gaps(received_at)]
+        self._gap = None
         if self._with_quotes:
             events.extend(self._quote(levels, received_at))
         span = received_at // self._interval_us
@@ -241,6 +279,7 @@ class BookBuilder:
             events.append(self._book(levels, received_at))
         if not self._wants_wider and not levels.cover(self._depth):
             self._wants_wider = True
+        events.extend(self._flows())
         return events
 
     def _book(self, levels: Levels, received_at: int) -> Book:

@@ -8,6 +8,7 @@ acting on a setting. A message shows no secret: the database's address is not qu
     SENTINET_CONFIG_DIR           the config dir; the checkout's `config` unless set
     SENTINET_HOME                 where state is kept; `.sentinet` unless set
     SENTINET_INGEST_<NAME>        a field of `Tuning` each
+    SENTINET_INGEST_RECORD        where raw frames are recorded; nowhere unless set
     SENTINET_VENUE_<NAME>_KEY     what proves an account at the venue <name> of venues.yaml, in capitals;
     SENTINET_VENUE_<NAME>_SECRET  both from nowhere but the environment, and never shown
 """
@@ -36,6 +37,8 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from ingest_daemon.errors import ConfigError
+from ingest_daemon.hours import ACCEPTED as ACCEPTED_HOURS
+from ingest_daemon.hours import MarketHours
 from ingest_daemon.venues import VENUES, CallLimit, Credentials, KeyedVenueProtocol, PolledVenueProtocol
 
 __all__ = ["Settings", "Tuning", "VenueSettings", "load"]
@@ -44,6 +47,7 @@ _DATABASE_URL: Final = "SENTINET_DATABASE_URL"
 _CONFIG_DIR: Final = "SENTINET_CONFIG_DIR"
 _HOME: Final = "SENTINET_HOME"
 _PREFIX: Final = "SENTINET_INGEST_"
+_RECORD: Final = "SENTINET_INGEST_RECORD"
 _EXPLAINED: Final = "explained"  # faults whose message is the accepted form
 _LONGEST_SHOWN: Final = 80
 _SMALLEST_SPOOL: Final = 65_536
@@ -106,6 +110,8 @@ class VenueSettings(BaseModel):
     )
     """A socket that is silent for longer is given up."""
 
+    market_hours: str | None = Field(default=None, description=ACCEPTED_HOURS)
+    """When its market is open; outside of it a feed that is not live is closed, not lost. None: always."""
     calls_per_minute: int | None = Field(
         default=None, ge=1, le=100_000, description="a whole number of calls, at least 1"
     )
@@ -119,6 +125,18 @@ class VenueSettings(BaseModel):
         """What the operator says of the account's plan."""
         said = ((self.calls_per_minute, 60.0), (self.calls_per_day, 86_400.0))
         return tuple(CallLimit(calls, period_s) for calls, period_s in said if calls is not None)
+
+    @property
+    def hours(self) -> MarketHours | None:
+        """`market_hours` as such."""
+        return None if self.market_hours is None else MarketHours.parse(self.market_hours)
+
+    @field_validator("market_hours")
+    @classmethod
+    def _are_hours(cls, hours: str | None) -> str | None:
+        if hours is not None:
+            MarketHours.parse(hours)
+        return hours
 
     @field_validator("protocol")
     @classmethod
@@ -185,6 +203,16 @@ class Tuning(BaseModel):
         default=6.0, gt=0, le=600, description="a number of seconds, above 0 and at most 600"
     )
     """How long a stopping daemon tries to write what it has received."""
+    record: Path | None = Field(default=None, description="a folder")
+    """Where raw frames are recorded."""
+    record_file_bytes: int = Field(
+        default=256 * 2**20, ge=65_536, description="a whole number of bytes, at least 65536"
+    )
+    """A file of a recording that is larger is completed, and another begun."""
+    record_buffer_bytes: int = Field(
+        default=32 * 2**20, ge=65_536, description="a whole number of bytes, at least 65536"
+    )
+    """What may wait to be recorded before frames are left out of the recording."""
     health_host: Annotated[str, StringConstraints(min_length=1)] = Field(
         default="127.0.0.1", description="an address of this machine"
     )
@@ -219,22 +247,28 @@ class Settings(BaseModel):
         return {name: venue for name, venue in self.venues.items() if venue.enabled}
 
 
-def load(config_dir: Path | None = None, environment: Mapping[str, str] = os.environ) -> Settings:
+def load(
+    config_dir: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+    record: Path | None = None,
+) -> Settings:
     """Read everything.
 
     Args:
         config_dir: where venues.yaml is; without it SENTINET_CONFIG_DIR says, else the checkout's `config`.
         environment: where SENTINET_* are.
+        record: where to record; without it SENTINET_INGEST_RECORD says.
 
     Raises:
         ConfigError: one line that names the file, the key, the value and the accepted form.
     """
     place = config_dir or Path(environment.get(_CONFIG_DIR) or _DEFAULT_CONFIG_DIR)
     venues = _read_venues(place / "venues.yaml")
+    tuning = _read_tuning(environment)
     return Settings(
         database_url=_database_url(environment),
         venues=venues,
-        tuning=_read_tuning(environment),
+        tuning=tuning if record is None else tuning.model_copy(update={"record": record}),
         home=Path(environment.get(_HOME, "").strip() or ".sentinet"),
         credentials=_read_credentials(venues, environment),
     )
@@ -259,7 +293,7 @@ def _read_tuning(environment: Mapping[str, str]) -> Tuning:
     given = {
         name.removeprefix(_PREFIX).lower(): value
         for name, value in environment.items()
-        if name.startswith(_PREFIX)
+        if name.startswith(_PREFIX) and (value or name != _RECORD)  # set to nothing: nowhere
     }
     try:
         return Tuning.model_validate(given)
@@ -282,7 +316,7 @@ def _read_credentials(
             or not isinstance(protocol, KeyedVenueProtocol)
         ):
             continue
-        found = {need: _read_credential(name, need, environment) for need in protocol.needs}
+        found: dict[str, str] = {need: _read_credential(name, need, environment) for need in protocol.needs}
         credentials[name] = Credentials(**found)
     return credentials
 

@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
 
-from ingest_daemon.events import Book, Quote, ReferencePrice, Trade
+from ingest_daemon.events import Book, BookFlow, Quote, ReferencePrice, Trade
 
 __all__ = ["FACTS", "Fact", "Relation", "encode", "time_of"]
 
-Fact = Trade | Quote | Book | ReferencePrice
+Fact = Trade | Quote | Book | BookFlow | ReferencePrice
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, length of the extension
 _TRAILER: Final = b"\xff\xff"
@@ -61,6 +61,7 @@ class Relation(NamedTuple):
     columns: tuple[Column, ...]
 
 
+BOOLEAN: Final = Type("|b1")
 SMALLINT: Final = Type(">i2")
 INTEGER: Final = Type(">i4")
 BIGINT: Final = Type(">i8")
@@ -119,6 +120,31 @@ FACTS: Final = (
         ),
     ),
     Relation(
+        "book_flows",
+        ("instrument_id", "side", "distance_bps", "is_partial", "time"),
+        (
+            _INSTRUMENT,
+            Column("side", SMALLINT),
+            Column("distance_bps", SMALLINT),
+            Column("is_partial", BOOLEAN),
+            _TIME,
+            _RECEIVED_AT,
+            Column("added", DOUBLE),
+            Column("removed", DOUBLE),
+            Column("cancelled", DOUBLE),
+            Column("traded", DOUBLE),
+            Column("adds", INTEGER),
+            Column("cancels", INTEGER),
+            Column("levels", INTEGER),
+            Column("largest_added", DOUBLE),
+            Column("fleeting", DOUBLE),
+            Column("withdrawn", DOUBLE),
+            Column("withdrawn_life_us", BIGINT, varies=True),
+            Column("layers", INTEGER),
+            Column("layered", DOUBLE),
+        ),
+    ),
+    Relation(
         "reference_prices",
         ("instrument_id", "time"),
         (
@@ -136,7 +162,9 @@ FACTS: Final = (
 
 
 def time_of(event: Fact) -> int:
-    """The `time` of a fact, microseconds since 1970 UTC: when it happened, else when it was seen."""
+    """The `time` of a fact, microseconds since 1970 UTC: when it happened or began, else when it was seen."""
+    if isinstance(event, BookFlow):
+        return event.time
     return event.received_at if event.occurred_at is None else event.occurred_at
 
 

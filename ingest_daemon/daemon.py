@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
 
@@ -19,13 +19,15 @@ from ingest_daemon.batcher import Limits
 from ingest_daemon.config import Settings, VenueSettings
 from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreRejected, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
+from ingest_daemon.events import FeedGap
 from ingest_daemon.feed import Feed
 from ingest_daemon.health import Health, serve
 from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
+from ingest_daemon.recorder import Recorder
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
-from ingest_daemon.venues import VENUES, Listing, PolledVenueProtocol
+from ingest_daemon.venues import VENUES, Credentials, Listing, PolledVenueProtocol
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
@@ -48,6 +50,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     """
     health = Health()
     spool = _open_spool(settings)
+    recorder = _start_recorder(settings, health)
     store = StoreThread(settings.database_url, health)
     try:
         server = await _serve(health, settings)
@@ -55,7 +58,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             ground = _Ground(settings, store, spool)
             symbols = await _unless(stop, ground.prepare())
             if symbols is not None:
-                await _ingest(settings, symbols, ground, health, stop)
+                await _ingest(settings, symbols, ground, health, recorder, stop)
         finally:
             server.close()
             await server.wait_closed()
@@ -63,6 +66,18 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
         store.close()
         if spool is not None:
             spool.close()
+        if recorder is not None:
+            await asyncio.to_thread(recorder.close)
+
+
+def _start_recorder(settings: Settings, health: Health) -> Recorder | None:
+    tuning = settings.tuning
+    if tuning.record is None:
+        return None
+    recorder = Recorder(tuning.record, tuning.record_buffer_bytes, tuning.record_file_bytes)
+    health.watch_recorder(recorder)
+    recorder.start()
+    return recorder
 
 
 def _open_spool(settings: Settings) -> Spool | None:
@@ -129,19 +144,30 @@ async def _ingest(
     symbols: Mapping[str, Mapping[str, Listing]],
     ground: _Ground,
     health: Health,
+    recorder: Recorder | None,
     stop: asyncio.Event,
 ) -> None:
     tuning = settings.tuning
     queue = EventQueue(tuning.queue_bytes)
-    health.queue_bytes.set_function(lambda: queue.bytes)
-    resumption = Resumption(lambda gap: queue.put(gap.venue, (gap,), 0))
-    feeds = _feeds(settings, symbols, queue, health, resumption)
-    health.watch({venue: feed.stats for venue, feed in feeds.items()})
+    health.watch_queue(queue)
+
+    def tell_of_gap(gap: FeedGap) -> None:
+        queue.put(gap.venue, (gap,), 0)
+        if recorder is not None:
+            recorder.gap(gap)
+
+    resumption = Resumption(tell_of_gap)
+    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder))
+    health.watch(
+        {venue: feed.stats for venue, feed in feeds.items()},
+        {venue: wanted.hours for venue, wanted in settings.enabled_venues.items() if wanted.hours},
+    )
     spool = None if ground.spool is None else SpoolThread(ground.spool)
     if spool is not None:
         health.watch_spool(spool)
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, ground.store, spool, list(feeds), limits, health)
+    health.lag_seconds.set_function(lambda: writer.lag_s)
     _log.info("ingest started", venues=list(feeds))
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -165,12 +191,17 @@ async def _ingest(
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
 
 
+class _Around(NamedTuple):
+    """What every feed is wired to."""
+
+    queue: EventQueue
+    health: Health
+    resumption: Resumption
+    recorder: Recorder | None
+
+
 def _feeds(
-    settings: Settings,
-    symbols: Mapping[str, Mapping[str, Listing]],
-    queue: EventQueue,
-    health: Health,
-    resumption: Resumption,
+    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], around: _Around
 ) -> dict[str, Feed]:
     feeds = {}
     for venue, wanted in settings.enabled_venues.items():
@@ -179,7 +210,7 @@ def _feeds(
                 f"venues.yaml: venues.{venue}: enabled, but no active instrument of it is known; "
                 f"add one with `venue: {venue}` to instruments.yaml and run `sentinet migrate`"
             )
-        feeds[venue] = _feed(venue, wanted, symbols[venue], queue, settings, health, resumption)
+        feeds[venue] = _feed(venue, wanted, symbols[venue], settings.credentials.get(venue), around)
     return feeds
 
 
@@ -187,23 +218,25 @@ def _feed(
     venue: str,
     wanted: VenueSettings,
     symbols: Mapping[str, Listing],
-    queue: EventQueue,
-    settings: Settings,
-    health: Health,
-    resumption: Resumption,
+    credentials: Credentials | None,
+    around: _Around,
 ) -> Feed:
     protocol = VENUES[wanted.protocol]
+    recording = None
+    if around.recorder is not None:
+        recording = around.recorder.venue(venue, protocol.name, symbols, wanted.channels)
     if isinstance(protocol, PolledVenueProtocol):
         return PolledFeed(
             venue,
             protocol,
             symbols,
             wanted.channels,
-            queue,
+            around.queue,
             rest_url=wanted.rest_url,
             call_limits=wanted.call_limits or protocol.call_limits,
-            on_first_frame=resumption.resume,
-            credentials=settings.credentials.get(venue),
+            on_first_frame=around.resumption.resume,
+            credentials=credentials,
+            recording=recording,
         )
     assert wanted.websocket_url is not None, "the settings are checked"
     return Feed(
@@ -211,14 +244,15 @@ def _feed(
         protocol,
         symbols,
         wanted.channels,
-        queue,
+        around.queue,
         websocket_url=wanted.websocket_url,
         rest_url=wanted.rest_url,
         stale_after_s=wanted.stale_after_s,
         is_recorded=wanted.received_at == "recorded",
-        observe_parse=health.parse_seconds.observe,
-        on_first_frame=resumption.resume,
-        credentials=settings.credentials.get(venue),
+        observe_parse=around.health.parse_seconds.observe,
+        on_first_frame=around.resumption.resume,
+        credentials=credentials,
+        recording=recording,
     )
 
 

@@ -31,7 +31,7 @@ class EventQueue:
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._items: deque[_Item] = deque()
         self._bytes = 0
         self._events = 0
@@ -53,14 +53,19 @@ class EventQueue:
     @property
     def is_full(self) -> bool:
         """Whether the producers should wait."""
-        return self._bytes >= self._limit
+        return self._bytes >= self.limit
+
+    @property
+    def oldest_arrived_at(self) -> float | None:
+        """When the oldest that waits was put in, by `time.monotonic`; None: nothing waits."""
+        return self._items[0].arrived_at if self._items else None
 
     def put(self, venue: str, events: Sequence[Event], size: int) -> None:
         """Take events in. `size`: bytes of the frame they came in."""
         self._items.append(_Item(venue, events, size, time.monotonic()))
         self._bytes += size
         self._events += len(events)
-        if self._events >= self._wanted or self._bytes >= self._limit:
+        if self._events >= self._wanted or self._bytes >= self.limit:
             self._wake.set()
 
     async def wait_for_room(self) -> None:

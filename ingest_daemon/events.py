@@ -14,13 +14,17 @@ Conventions, for every event
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Final, Literal
 
 import msgspec
 
 __all__ = [
+    "FLOW_DISTANCES_BPS",
     "AggressorSide",
     "Book",
+    "BookFlow",
     "Event",
+    "FactRelation",
     "FeedGap",
     "GapCause",
     "Quote",
@@ -91,6 +95,43 @@ class Book(msgspec.Struct, frozen=True, gc=False):
     ask_sizes: tuple[float, ...]
 
 
+FLOW_DISTANCES_BPS: Final = (0, 1, 2, 5, 10, 25)
+"""Where the distances of `BookFlow` begin, basis points from the touch.
+
+Narrow where books are densest and orders meant to impress stand, wide where only the sum matters: the spread
+of liquid pairs is below 1, depth is measured to 10 (`bid_depth_10bps`), beyond 25 is background.
+"""
+
+
+class BookFlow(msgspec.Struct, frozen=True, gc=False):
+    """What came into a book and left it within one second, on one side, at one distance from the touch. L2.
+
+    The rules by which these numbers are made are those of `book_flow.py`. A second without a change of the
+    book and without a trade has no row, nor has a side and distance where nothing happened. Sizes are in base
+    units.
+    """
+
+    instrument_id: int
+    time: int  # start of the second, by the times of the stream
+    received_at: int  # of the frame that closed it
+    side: int  # 1 the bids, -1 the asks
+    distance_bps: int  # of FLOW_DISTANCES_BPS: beyond it (0: from the touch on) up to the next one, included
+    is_partial: bool  # the book was not in sync throughout: the numbers are a part, and not to be trusted
+    added: float  # by which levels grew from one update of the book to the next
+    removed: float  # by which levels shrank
+    cancelled: float  # of what is removed, what no trade explains
+    traded: float  # executed against this side, by the time of the trades
+    adds: int  # times a level grew
+    cancels: int  # times a level shrank and trades do not explain all of it
+    levels: int  # different prices that grew or shrank
+    largest_added: float  # the most that one level grew at once
+    fleeting: float  # of what is cancelled, orders withdrawn at once and whole within 10 s of their placing
+    withdrawn: float  # the largest of them
+    withdrawn_life_us: int | None  # microseconds that it stood; None where there is none
+    layers: int  # levels of the largest group of them, see `book_flow.py`, nearest level here; 0: none
+    layered: float  # the size of that group
+
+
 class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
     """What a derivative is valued at. A field the venue did not send is None.
 
@@ -106,11 +147,15 @@ class ReferencePrice(msgspec.Struct, frozen=True, gc=False):
     next_funding_at: int | None = None
 
 
+FactRelation = Literal["trades", "quotes", "books", "book_flows", "reference_prices"]
+"""What can be missing: a table of schema market."""
+
+
 class FeedGap(msgspec.Struct, frozen=True, gc=False):
     """A span in which data is known to be missing: [started_at, ended_at).
 
-    `instrument_id` None: the whole venue. `channel` None: every channel. `lost_events` None: nobody can know
-    how many.
+    `instrument_id` None: the whole venue. `channel` None: not one channel of it. `relation` is the table of
+    schema market that lacks the data, None: any may. `lost_events` None: nobody can know how many.
     """
 
     venue: str
@@ -121,10 +166,15 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
     cause: GapCause
     detail: str = ""
     lost_events: int | None = None
+    relation: FactRelation | None = None
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
-    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason."""
+    """A frame that could not be parsed, kept as received (cut to `frame[:65536]`) with the reason.
+
+    Or the count of those that were not kept (`refusals.py`): `frame` is empty then, `frames` says how many,
+    of one 5 s window, received from `received_at` to `last_received_at`.
+    """
 
     venue: str
     received_at: int
@@ -132,6 +182,8 @@ class RejectedFrame(msgspec.Struct, frozen=True, gc=False):
     frame: bytes
     channel: str | None = None
     instrument_id: int | None = None
+    frames: int = 1
+    last_received_at: int | None = None
 
 
-Event = Trade | Quote | Book | ReferencePrice | FeedGap | RejectedFrame
+Event = Trade | Quote | Book | BookFlow | ReferencePrice | FeedGap | RejectedFrame

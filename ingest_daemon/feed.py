@@ -14,6 +14,7 @@ import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, Never
 
 import structlog
 
@@ -22,9 +23,12 @@ from ingest_daemon.errors import FeedLost
 from ingest_daemon.events import Event, FeedGap, GapCause
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
 from ingest_daemon.link import Link, Route, now
+from ingest_daemon.recorder import VenueRecording
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
 
 __all__ = ["Feed"]
+
+_REJECTED_COUNTED_EVERY_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +59,7 @@ class Feed:
         on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
+        recording: VenueRecording | None = None,
     ) -> None:
         self._venue = venue
         self._protocol = protocol
@@ -66,6 +71,7 @@ class Feed:
         self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._credentials = credentials
+        self._recording = recording
         self._log = _log.bind(venue=venue)
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
@@ -78,6 +84,7 @@ class Feed:
     async def run(self) -> None:
         """Receive for ever."""
         attempt = refusals = 0
+        counting = asyncio.create_task(self._count_rejected())
         try:
             while True:
                 received = self.stats.frames
@@ -95,6 +102,15 @@ class Feed:
         finally:
             if not self._route.is_recorded:  # a recording's clock is known by its frames alone
                 self._end_hole(now())
+            counting.cancel()
+            self._put(self._intake.counts_of_rejected(None), 0)
+
+    async def _count_rejected(self) -> Never:
+        """Write down how many frames were not kept one by one, soon after each window."""
+        while True:
+            await asyncio.sleep(_REJECTED_COUNTED_EVERY_S)
+            if not self._route.is_recorded:  # its clock is known by its frames alone: the next one tells
+                self._put(self._intake.counts_of_rejected(now()), 0)
 
     async def _receive_until_lost(self) -> FeedLost:
         """Open a socket and receive until it is lost; how it was lost."""
@@ -106,6 +122,7 @@ class Feed:
             self._sink,
             self._put,
             self._go_live,
+            None if self._recording is None else self._recording.connect,
         )
         try:
             return await link.run()
@@ -146,3 +163,5 @@ class Feed:
             ended_at = max(ended_at, hole.started_at)  # our clock may have been set back
             gap = FeedGap(self._venue, None, None, hole.started_at, ended_at, hole.cause, hole.detail)
             self._put((gap,), 0)
+            if self._recording is not None:
+                self._recording.gap(gap)

@@ -17,12 +17,12 @@ from typing import Final, Protocol
 import structlog
 
 from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
-from ingest_daemon.events import Event, RejectedFrame
+from ingest_daemon.events import Event
+from ingest_daemon.refusals import Refusals
 from ingest_daemon.venues import Credentials, Request, Session
 
 __all__ = ["FeedStaleError", "FeedStats", "Intake", "LoginLostError", "Sink"]
 
-_KEPT_OF_A_REJECTED_FRAME: Final = 65_536
 _PARSES_TIMED: Final = 64  # one in so many: timing each would cost as much as a tenth of parsing it
 
 _log = structlog.get_logger(__name__)
@@ -51,6 +51,7 @@ class FeedStats:
     bytes: int = 0
     events: int = 0
     rejected: int = 0
+    not_kept: int = 0  # of the rejected: counted together in a row, without their bytes
     refused: int = 0
     reconnects: int = 0
 
@@ -79,6 +80,7 @@ class Intake:
         self._venue = venue
         self._credentials = credentials
         self._observe_parse = observe_parse
+        self._refusals = Refusals(venue)
         self._log = _log.bind(venue=venue)
 
     def parse(self, session: Session, frame: bytes, received_at: int) -> Sequence[Event]:
@@ -118,8 +120,13 @@ class Intake:
             self._log.error("venue refused a request", error=str(error))
             return ()
         self.stats.rejected += 1
-        kept = frame[:_KEPT_OF_A_REJECTED_FRAME]
-        return (RejectedFrame(self._venue, received_at, str(error), kept, channel or None),)
+        events = self._refusals.take(str(error), frame, received_at, channel or None)
+        self.stats.not_kept = self._refusals.left_out
+        return events
+
+    def counts_of_rejected(self, now: int | None) -> Sequence[Event]:
+        """The counts of frames that were not kept one by one, of windows over by `now`; None: all of them."""
+        return self._refusals.flush() if now is None else self._refusals.due(now)
 
     def note_refused_login(self, why: str) -> None:
         """The venue refuses our account: a human must act."""

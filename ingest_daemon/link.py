@@ -27,6 +27,7 @@ from websockets.typing import Subprotocol
 from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
 from ingest_daemon.events import Event
 from ingest_daemon.intake import FeedStaleError, Intake, LoginLostError, Sink
+from ingest_daemon.recorder import ConnectionRecording
 from ingest_daemon.venues import KeyedSession, Request, Session, VenueProtocol
 
 __all__ = ["HTTP_TIMEOUT_S", "RECORDED", "Link", "Route", "is_local", "now"]
@@ -67,6 +68,7 @@ class Link:
         sink: who says when to stop reading.
         put: takes the events, and the bytes they came in; may be replaced at any time.
         on_data: called with the link and the receive time of the first frame that shows that data flows.
+        record: begins a recording of what comes from that frame on; so there is no login in it.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class Link:
         sink: Sink,
         put: Callable[[Sequence[Event], int], None],
         on_data: Callable[[Link, int], None],
+        record: Callable[[], ConnectionRecording] | None = None,
     ) -> None:
         self.session = session
         self.put = put
@@ -87,6 +90,8 @@ class Link:
         self._intake = intake
         self._sink = sink
         self._on_data = on_data
+        self._record = record
+        self._recording: ConnectionRecording | None = None
         self._heard_at = 0.0
         self._is_held_back = False
         self._socket: ClientConnection | None = None
@@ -112,6 +117,8 @@ class Link:
                 # Of what the session still misses, the hole or the end of the feed takes over from here.
                 if self.last_received_at is not None:
                     self.put(self.session.close(self.last_received_at), 0)
+                if self._recording is not None:
+                    self._recording.close(self.last_received_at)
         _obey_cancellation()
         assert lost is not None, "receiving ends by a loss"
         return lost
@@ -176,7 +183,11 @@ class Link:
             self.last_received_at = received_at
         elif _gives_data(self.session):
             self.last_received_at = received_at
+            if self._record is not None:
+                self._recording = self._record()
             self._on_data(self, received_at)
+        if self._recording is not None:
+            self._recording.frame(frame, received_at)
         events = self._intake.parse(self.session, frame, received_at)
         if events:
             self.put(events, len(frame))
@@ -240,7 +251,10 @@ class Link:
         if not body:
             _log.warning("request failed", path=request.path, error=failure)
         recorded_at = self.last_received_at if self._route.is_recorded else None
-        events = self._intake.answer(self.session, request, body, recorded_at or now())
+        received_at = recorded_at or now()
+        if self._recording is not None:
+            self._recording.answer(request, body, received_at)
+        events = self._intake.answer(self.session, request, body, received_at)
         if events:
             self.put(events, len(body))
 

@@ -21,6 +21,7 @@ from ingest_daemon.errors import FeedLost, ParseError, VenueRefused
 from ingest_daemon.feed import Feed
 from ingest_daemon.intake import FeedStaleError, Sink
 from ingest_daemon.link import HTTP_TIMEOUT_S, is_local, now
+from ingest_daemon.recorder import ConnectionRecording, VenueRecording
 from ingest_daemon.venues import CallLimit, Credentials, Listing, PolledVenueProtocol, Request
 
 __all__ = ["PolledFeed", "interval_s"]
@@ -51,6 +52,7 @@ class PolledFeed(Feed):
         on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
+        recording: VenueRecording | None = None,
     ) -> None:
         super().__init__(
             venue,
@@ -64,7 +66,9 @@ class PolledFeed(Feed):
             on_first_frame=on_first_frame,
             rng=rng,
             credentials=credentials,
+            recording=recording,
         )
+        self._tape: ConnectionRecording | None = None  # one, as there is one session
         self._interval_s = interval_s(call_limits)
         self._next_call_at = 0.0
         # Nothing of it is lost with a request; what it has said already it does not say again.
@@ -108,13 +112,16 @@ class PolledFeed(Feed):
         received_at = now()
         self.stats.frames += 1
         self.stats.bytes += len(body)
+        if self._recording is not None:
+            self._tape = self._tape or self._recording.connect()
+            self._tape.answer(request, body, received_at)
         try:
             events = self._session.answer(request, body, received_at)
         except VenueRefused as error:
             self._intake.excuse(error, "", body, received_at)
             return
         except ParseError as error:
-            events = self._intake.excuse(error, self._session.stream_of(body), body, received_at)
+            events = self._intake.excuse(error, request.path, body, received_at)
         if self.stats.state != "live":
             self._note_data(received_at)
         self._last_received_at = received_at

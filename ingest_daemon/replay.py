@@ -1,18 +1,18 @@
-"""The only file that reads recordings: history goes live data's way, by the same parser and the same writer.
+"""The past into the database: history goes live data's way, by the same parser and the same writer.
 
-What lives here: reading, merging by receive time, pacing, and the account of what became of every frame. What
-never does: sockets, settings, the database itself (`Sink` is the store).
+What lives here: merging recordings by receive time, pacing, and the account of what became of every frame.
+What never does: sockets, settings, unpacking files (`recording_files.py`), the database itself (`Sink` is the
+store).
 
-A recording has one raw message a line, `<receive time, ns since 1970 UTC> <frame>`, plain or gzipped. It is
-what one socket received: each file has a session of its own, and its receive times are kept.
+A recording is what one socket received: each has a session of its own, and its receive times are kept. What a
+recorder wrote says by itself whose it is, and also holds what the daemon did beside the frames; of any other
+file the venue and the symbols are found out from its frames.
 """
 
 from __future__ import annotations
 
-import gzip
 import heapq
 import time
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -23,21 +23,25 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, Quote, ReferencePrice, RejectedFrame, Trade
-from ingest_daemon.venues import VENUES, Listing, Session, VenueProtocol
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, Trade
+from ingest_daemon.recording import Answer, Closed, Connection, Gap, Missed, Note, parse_file_name
+from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
+from ingest_daemon.refusals import Refusals
+from ingest_daemon.venues import VENUES, Listing, Request, Session, VenueProtocol
 
-__all__ = ["ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
+__all__ = ["Cut", "ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
 
 _RELATIONS: Final[Mapping[type[Event], str]] = {
     Trade: "trades",
     Quote: "quotes",
     Book: "books",
+    BookFlow: "book_flows",
     ReferencePrice: "reference_prices",
 }
 _FRAMES_TO_RECOGNISE: Final = 1_000
-_KEPT_OF_A_REJECTED_FRAME: Final = 65_536
 _SHORTEST_SLEEP_S: Final = 0.001
 _NO_STREAM: Final = "other"  # answers and whatever names no stream
+_REST: Final = "rest"  # what the venue's REST interface answered
 
 
 class WriteReport(Protocol):
@@ -74,25 +78,24 @@ class ReplayReport(msgspec.Struct):
     streams: dict[str, StreamReport]
     first_received_at: int | None  # microseconds since 1970 UTC
     last_received_at: int | None
+    cuts: Sequence[Cut] = ()
+    """The files that are not whole."""
+    missed: int = 0
+    """Lines that the recorder could not write, as it says itself."""
 
 
 def read_recording(path: Path) -> Iterator[tuple[bytes, int]]:
-    """The frames of a recording in their order, each with its receive time in microseconds since 1970 UTC.
+    """The venue's messages in a file in their order, each with its receive time, microseconds since 1970 UTC.
 
     Raises:
-        RecordingError: the file cannot be read, or a line has not the form; the message names file and line.
+        RecordingError: the file cannot be read, is cut off, or a line has not the form; the message names
+            file and line.
     """
-    number = 0
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                stamp, _, frame = line.rstrip(b"\r\n").partition(b" ")
-                if not (stamp.isdigit() and frame):
-                    raise RecordingError(f"{path}, line {number}: not `<ns since 1970 UTC> <frame>`")
-                yield frame, int(stamp) // 1_000
-    except (OSError, EOFError, zlib.error) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RecordingError(f"{path}, after line {number}: {reason}") from None
+    for received_at, content in read_entries(path):
+        if isinstance(content, bytes):
+            yield content, received_at
+        elif isinstance(content, Answer) and content.body:
+            yield content.content, received_at
 
 
 def replay_files(
@@ -109,10 +112,10 @@ def replay_files(
     """Write recordings into the sink, merged by receive time.
 
     Args:
-        paths: the recordings.
+        paths: the recordings; of a folder all that are in it.
         sink: the store.
         venues: protocol → the operator's name of the venue, as in venues.yaml.
-        protocol: what the recordings speak; without it each file is recognised by its frames.
+        protocol: what recordings speak that do not say so; without it each is recognised by its frames.
         speed: recorded seconds a second; None for as fast as possible.
         limits: what closes a batch.
         clock: seconds of a clock that does not go back.
@@ -123,82 +126,136 @@ def replay_files(
         ConfigError: no venue speaks the protocol, or an instrument is not watched. Nothing is written then.
         StoreUnavailable, StoreRejected: as the sink's.
     """
-    scans = [_scan(path, venues, protocol) for path in paths]
+    cuts: list[Cut] = []
+    found = [_scan(each, venues, protocol, cuts.append) for each in find_recordings(paths)]
+    scans = [scan for scan in found if scan is not None]
     symbols = sink.load_instruments(dict.fromkeys(scan.venue for scan in scans))
     sources = [_open_source(scan, symbols[scan.venue]) for scan in scans]
     account = _Account(sink, limits or Limits(), clock)
     pace = _Pace(speed, clock, sleep)
     first = last = None
-    for received_at, number, frame in heapq.merge(*map(_numbered, range(len(sources)), sources)):
-        pace.wait(received_at, before_sleeping=account.write_due)
-        account.take(sources[number], frame, received_at)
-        first = received_at if first is None else first
-        last = received_at
+    for received_at, number, is_wanted, content in heapq.merge(*map(_numbered, range(len(sources)), sources)):
+        if is_wanted:
+            pace.wait(received_at, before_sleeping=account.write_due)
+            first = received_at if first is None else first
+            last = received_at
+        account.take(sources[number], content, received_at, is_wanted)
     for source in sources:
-        account.close(source)
+        account.close(source, source.last_received_at)
     account.write_rest()
-    return ReplayReport(account.streams, first, last)
+    return ReplayReport(account.streams, first, last, cuts, account.missed)
 
 
 class _Scan(NamedTuple):
-    path: Path
+    recording: Recording
     venue: str
     protocol: VenueProtocol
     symbols: Sequence[str]
-    last_received_at: int
+    channels: Sequence[str]
 
 
 @dataclass
 class _Source:
     """A recording with the session that reads it."""
 
-    path: Path
+    recording: Recording
     venue: str
     session: Session
-    last_received_at: int
+    last_received_at: int = 0
+    is_closed: bool = False
 
 
-def _scan(path: Path, venues: Mapping[str, str], protocol_name: str | None) -> _Scan:
-    """Read a recording through once: what it speaks and of which symbols, before anything is written."""
-    protocol = VENUES[protocol_name] if protocol_name else _recognise(path)
+def _scan(
+    recording: Recording, venues: Mapping[str, str], protocol_name: str | None, on_cut: OnCut
+) -> _Scan | None:
+    """Read a recording through once: what it speaks and of which symbols, before anything is written.
+
+    None: nothing of it could be read, which a file that was just begun may be.
+    """
+    for cut in recording.missing:
+        on_cut(cut)
+    cuts: list[Cut] = []
+    connection = recording.connection
+    if connection is not None:
+        for _ in recording.entries(cuts.append):
+            pass
+        scan: _Scan | None = _scan_of(recording, connection)
+    else:
+        scan = _scan_frames(recording, venues, protocol_name, cuts)
+    for cut in cuts:
+        on_cut(cut)
+    return scan
+
+
+def _scan_of(recording: Recording, connection: Connection) -> _Scan:
+    protocol = VENUES.get(connection.protocol)
+    if protocol is None:
+        raise RecordingError(f"{recording.path}: of the protocol {connection.protocol}, which is not known")
+    return _Scan(recording, connection.venue, protocol, connection.symbols, connection.channels)
+
+
+def _scan_frames(
+    recording: Recording, venues: Mapping[str, str], protocol_name: str | None, cuts: list[Cut]
+) -> _Scan | None:
+    path = recording.path
+    if protocol_name is not None:
+        protocol = VENUES[protocol_name]
+    else:
+        recognised = _recognise(recording, cuts)
+        if recognised is None:
+            return None
+        protocol = recognised
     venue = venues.get(protocol.name)
     if venue is None:
         raise ConfigError(f"{path}: recorded from {protocol.name}, but no venue of venues.yaml speaks it")
     stream_of = protocol.open_session(venue, {}, ()).stream_of
-    streams: dict[str, None] = {}
-    last_received_at = 0
-    for frame, received_at in read_recording(path):
-        streams[stream_of(frame)] = None
-        last_received_at = received_at
+    frames = (entry.content for entry, _ in recording.entries(cuts.append))
+    streams = dict.fromkeys(stream_of(frame) for frame in frames if isinstance(frame, bytes))
     symbols = dict.fromkeys(map(protocol.symbol_of, streams))
     symbols.pop("", None)
-    return _Scan(path, venue, protocol, list(symbols), last_received_at)
+    return _Scan(recording, venue, protocol, list(symbols), protocol.channels)
 
 
-def _recognise(path: Path) -> VenueProtocol:
-    for frame, _ in islice(read_recording(path), _FRAMES_TO_RECOGNISE):
+def _recognise(recording: Recording, cuts: list[Cut]) -> VenueProtocol | None:
+    """By its first frames; None, with the cut: a recorder's file with nothing in it."""
+    found: list[Cut] = []
+    is_empty = True
+    for entry, _ in islice(recording.entries(found.append), _FRAMES_TO_RECOGNISE):
+        is_empty = False
         for protocol in VENUES.values():
-            if protocol.recognises(frame):
+            if isinstance(entry.content, bytes) and protocol.recognises(entry.content):
                 return protocol
-    raise RecordingError(f"{path}: no frame of a protocol known ({', '.join(VENUES)}); name its protocol")
+    if is_empty and found and parse_file_name(recording.path.name) is not None:
+        cuts.extend(found)
+        return None
+    known = ", ".join(VENUES)
+    raise RecordingError(
+        f"{recording.path}: {found[0].reason}; nothing in it can be read"
+        if is_empty and found
+        else f"{recording.path}: no frame of a protocol known ({known}); name its protocol"
+    )
 
 
 def _open_source(scan: _Scan, known: Mapping[str, Listing]) -> _Source:
     for symbol in scan.symbols:
         if symbol not in known:
             raise ConfigError(
-                f"{scan.path}: {symbol} of {scan.venue} is not watched; add `venue: {scan.venue}` with "
-                f"`venue_symbol: {symbol}` to instruments.yaml and run `sentinet migrate`"
+                f"{scan.recording.path}: {symbol} of {scan.venue} is not watched; add `venue: {scan.venue}` "
+                f"with `venue_symbol: {symbol}` to instruments.yaml and run `sentinet migrate`"
             )
     symbols = {symbol: known[symbol] for symbol in scan.symbols}
-    session = scan.protocol.open_session(scan.venue, symbols, scan.protocol.channels)
-    return _Source(scan.path, scan.venue, session, scan.last_received_at)
+    session = scan.protocol.open_session(scan.venue, symbols, scan.channels)
+    return _Source(scan.recording, scan.venue, session)
 
 
-def _numbered(number: int, source: _Source) -> Iterator[tuple[int, int, bytes]]:
-    """As `heapq.merge` wants it: ordered by time, and at the same time by file."""
-    for frame, received_at in read_recording(source.path):
-        yield received_at, number, frame
+def _numbered(number: int, source: _Source) -> Iterator[tuple[int, int, bool, bytes | Note]]:
+    """As `heapq.merge` wants it: ordered by time, and at the same time by recording."""
+    for (received_at, content), is_wanted in source.recording.entries(_ignore):
+        yield received_at, number, is_wanted, content
+
+
+def _ignore(cut: Cut) -> None:
+    """It was said when the recording was read through."""
 
 
 class _Pace:
@@ -235,33 +292,81 @@ class _Account:
 
     def __init__(self, sink: Sink, limits: Limits, clock: Callable[[], float]) -> None:
         self.streams: dict[str, StreamReport] = {}
+        self.missed = 0
         self._sink = sink
         self._limits = limits
         self._clock = clock
         self._batchers: dict[str, Batcher] = {}
         self._origins: dict[tuple[str, str], list[StreamReport]] = {}  # by venue and relation
+        self._refusals: dict[str, Refusals] = {}
 
-    def take(self, source: _Source, frame: bytes, received_at: int) -> None:
-        """Parse a frame and pass its events on; full batches are written."""
+    def take(self, source: _Source, content: bytes | Note, received_at: int, is_wanted: bool) -> None:
+        """Parse a frame, or do what a note says, and pass the events on; full batches are written.
+
+        What is not wanted changes the session, and is neither counted nor passed on.
+        """
+        source.last_received_at = max(source.last_received_at, received_at)
+        match content:
+            case bytes():
+                self._take_frame(source, content, received_at, is_wanted)
+            case Answer():
+                self._take_answer(source, content, received_at, is_wanted)
+            case Gap() if is_wanted:
+                self._pass_on(source, self._report(source, ""), (content.gap,))
+            case Missed() if is_wanted:
+                self.missed += content.lines
+            case Closed():
+                self.close(source, content.at, is_wanted)
+            case _:
+                pass
+
+    def close(self, source: _Source, at: int | None, is_wanted: bool = True) -> None:
+        """The end of a recording: what is still missing then is written as a gap."""
+        if source.is_closed:
+            return
+        source.is_closed = True
+        gaps = () if at is None else source.session.close(at)
+        if gaps and is_wanted:
+            self._pass_on(source, self._report(source, ""), gaps)
+
+    def _take_frame(self, source: _Source, frame: bytes, received_at: int, is_wanted: bool) -> None:
         stream = source.session.stream_of(frame)
-        report = self._report(source, stream)
+        report = self._report(source, stream) if is_wanted else StreamReport()
         report.frames += 1
+        events: Sequence[Event] = ()
         try:
             events = source.session.parse(frame, received_at)
         except ParseError as error:
             report.refused += 1
-            kept = frame[:_KEPT_OF_A_REJECTED_FRAME]
-            events = (RejectedFrame(source.venue, received_at, str(error), kept, stream or None),)
+            events = self._refuse(source, error, frame, received_at, stream)
         except VenueRefused:
             report.refused += 1  # told to whoever recorded it; nothing to write
-            events = ()
-        self._pass_on(source, report, events)
+        if is_wanted:
+            self._pass_on(source, report, events)
 
-    def close(self, source: _Source) -> None:
-        """The end of a recording: what is still missing then is written as a gap."""
-        gaps = source.session.close(source.last_received_at)
-        if gaps:
-            self._pass_on(source, self._report(source, ""), gaps)
+    def _take_answer(self, source: _Source, answer: Answer, received_at: int, is_wanted: bool) -> None:
+        report = self._report(source, _REST) if is_wanted else StreamReport()
+        report.frames += 1
+        body = answer.content
+        events: Sequence[Event] = ()
+        try:
+            events = source.session.answer(Request(answer.key, answer.path), body, received_at)
+        except ParseError as error:
+            if body:  # there was an answer
+                report.refused += 1
+                events = self._refuse(source, error, body, received_at, answer.path)
+        except VenueRefused:
+            report.refused += 1
+        if is_wanted:
+            self._pass_on(source, report, events)
+
+    def _refuse(
+        self, source: _Source, error: ParseError, frame: bytes, received_at: int, channel: str
+    ) -> Sequence[Event]:
+        refusals = self._refusals.get(source.venue)
+        if refusals is None:
+            refusals = self._refusals[source.venue] = Refusals(source.venue)
+        return refusals.take(str(error), frame, received_at, channel or None)
 
     def write_due(self, within_s: float) -> None:
         """Write the batches that are old enough, or will be in so many seconds."""
@@ -273,6 +378,8 @@ class _Account:
 
     def write_rest(self) -> None:
         """Write all that is left."""
+        for venue, refusals in self._refusals.items():
+            self._add(venue, refusals.flush())
         for batcher in self._batchers.values():
             batch = batcher.flush()
             if batch is not None:
@@ -288,9 +395,12 @@ class _Account:
                 self._origins.setdefault((source.venue, relation), []).append(report)
             elif isinstance(event, FeedGap):
                 report.gaps += 1
-        batcher = self._batchers.get(source.venue)
+        self._add(source.venue, events)
+
+    def _add(self, venue: str, events: Sequence[Event]) -> None:
+        batcher = self._batchers.get(venue)
         if batcher is None:
-            batcher = self._batchers[source.venue] = Batcher(source.venue, self._limits)
+            batcher = self._batchers[venue] = Batcher(venue, self._limits)
         for batch in batcher.add(events, self._now()):
             self._write(batch)
 

@@ -6,27 +6,29 @@ files, deciding that the spool is full.
     level 1     of the books of an instrument, the last of each second is kept
     level 2     of its quotes too
     level 3     no books, no quotes
+    level 4     no flows of books either: a few rows a second, and then all that is known of the books
     `drop`      nothing: trades go last, and with them what is left
 
-What is shed of a batch and relation is one gap of cause `shed` with the count, its `channel` the relation's
-name: shedding knows relations, not a venue's channels. It is added up where a batch is shed further.
+What is shed of a batch and relation is one gap of cause `shed` with the count; refused frames that are shed
+may have been of any relation. It is added up where a batch is shed further.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 
 from ingest_daemon.batcher import Batch, batch_of
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, RejectedFrame
+from ingest_daemon.events import Book, BookFlow, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
 
 __all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
 
-LEVELS: Final = 3
+LEVELS: Final = 4
 _SECOND_US: Final = 1_000_000
-_RELATIONS: Final = ("trades", "quotes", "books", "reference_prices", "rejected_frames")
+_FACTS: Final[Mapping[str, FactRelation]] = {name: name for name in get_args(FactRelation)}
+_RELATIONS: Final = (*_FACTS, "rejected_frames")
 
 _Seen = TypeVar("_Seen", Book, Quote)
 
@@ -35,6 +37,7 @@ def shed(batch: Batch, level: int) -> Batch:
     """The batch at a level, 0 to `LEVELS`, with the gaps that say what it lacks."""
     books: Sequence[Book] = batch.books
     quotes: Sequence[Quote] = batch.quotes
+    flows: Sequence[BookFlow] = () if level >= 4 else batch.book_flows
     if level >= 3:
         books, quotes = (), ()
     else:
@@ -43,9 +46,12 @@ def shed(batch: Batch, level: int) -> Batch:
     gaps: Mapping[Any, FeedGap] = {_key(gap): gap for gap in batch.feed_gaps}
     gaps = _with_lost(gaps, batch.venue, "books", batch.books, books)
     gaps = _with_lost(gaps, batch.venue, "quotes", batch.quotes, quotes)
-    if len(books) == len(batch.books) and len(quotes) == len(batch.quotes):
+    gaps = _with_lost(gaps, batch.venue, "book_flows", batch.book_flows, flows)
+    kept: Sequence[Event] = (
+        *batch.trades, *quotes, *books, *flows, *batch.reference_prices, *batch.rejected_frames,
+    )  # fmt: skip
+    if len(kept) + len(batch.feed_gaps) == batch.rows:
         return batch
-    kept: Iterable[Event] = (*batch.trades, *quotes, *books, *batch.reference_prices, *batch.rejected_frames)
     return batch_of(batch.venue, (*kept, *gaps.values()))
 
 
@@ -63,6 +69,13 @@ def add_gap(gaps: Sequence[FeedGap], gap: FeedGap) -> Sequence[FeedGap]:
     return tuple(_with(known, gap).values())
 
 
+def _shed_gap(venue: str, relation: str, started_at: int, ended_at: int, count: int) -> FeedGap:
+    """What says that so many events of a relation were shed."""
+    fact = _FACTS.get(relation)
+    detail = "the spool was full" if fact else f"the spool was full: {relation}"
+    return FeedGap(venue, None, None, started_at, ended_at, GapCause.SHED, detail, count, fact)
+
+
 def gaps_batch(venue: str, gaps: Sequence[FeedGap]) -> Batch:
     """A batch of nothing but gaps, at least one."""
     return batch_of(venue, gaps)
@@ -77,7 +90,7 @@ def _with_lost(
     gaps: Mapping[Any, FeedGap],
     venue: str,
     relation: str,
-    events: Sequence[Book | Quote | RejectedFrame],
+    events: Sequence[Book | Quote | BookFlow | RejectedFrame],
     kept: Sequence[Event],
 ) -> Mapping[Any, FeedGap]:
     if len(events) == len(kept):
@@ -85,10 +98,7 @@ def _with_lost(
     started_at = min(event.received_at for event in events)
     ended_at = max(event.received_at for event in events) + 1
     count = len(events) - len(kept)
-    return _with(
-        gaps,
-        FeedGap(venue, relation, None, started_at, ended_at, GapCause.SHED, "the spool was full", count),
-    )
+    return _with(gaps, _shed_gap(venue, relation, started_at, ended_at, count))
 
 
 def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:
@@ -106,4 +116,4 @@ def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:
 def _key(gap: FeedGap) -> tuple[object, ...]:
     """What is one gap: of a relation that was shed there is one, of others each has its own span."""
     span = () if gap.cause is GapCause.SHED else (gap.started_at, gap.ended_at, gap.instrument_id)
-    return gap.cause, gap.channel, *span
+    return gap.cause, gap.channel, gap.relation, *span

@@ -21,14 +21,14 @@ import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, NamedTuple, get_args
 
 import msgspec
 import structlog
 
 from ingest_daemon.batcher import Batch
 from ingest_daemon.errors import SpoolUnusable
-from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.events import FactRelation, FeedGap, GapCause
 from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed
 
 __all__ = ["Spool"]
@@ -83,7 +83,7 @@ class Spool:
         self.lost: dict[tuple[str, str], int] = {}
         """Events shed since the start, by venue and relation."""
         self._directory = directory
-        self._limit = limit
+        self.limit = limit
         self._longest_segment = min(_LONGEST_SEGMENT, limit // _SEGMENTS)
         self._segments: list[_Segment] = []
         self._number = 0
@@ -99,6 +99,17 @@ class Spool:
     def is_empty(self) -> bool:
         """Whether everything is drained."""
         return not self._segments and not self._gaps and self._next is None
+
+    @property
+    def segments(self) -> int:
+        """Files that are not drained."""
+        return len(self._segments)
+
+    @property
+    def oldest_at(self) -> int | None:
+        """When the oldest that waits in them was received, microseconds since 1970 UTC."""
+        oldest = self._segments[:1]  # another thread may ask
+        return oldest[0].began_at if oldest else None
 
     def open(self) -> None:
         """Take the directory, cut off what a power cut left torn.
@@ -163,12 +174,12 @@ class Spool:
         if gaps:
             batch = _with_gaps(batch, gaps)
         data = _encode(batch)
-        if self.bytes + len(data) > self._limit:
+        if self.bytes + len(data) > self.limit:
             self._make_room(len(data))
-        if self.bytes + len(data) > self._limit:
+        if self.bytes + len(data) > self.limit:
             thin = shed(batch, LEVELS)
             data = _encode(thin)
-            if self.bytes + len(data) > self._limit:
+            if self.bytes + len(data) > self.limit:
                 self._count(batch, None)
                 self._gaps[batch.venue] = _merged(drop(batch))
                 return
@@ -205,7 +216,7 @@ class Spool:
     def _make_room(self, size: int) -> None:
         """Shed the oldest first, all of them to a level before any goes further."""
         self._stop_writing()
-        target = self._limit - self._limit // _ROOM
+        target = self.limit - self.limit // _ROOM
         for level in range(1, LEVELS + 1):
             for segment in self._segments:
                 if self.bytes + size <= target:
@@ -242,7 +253,7 @@ class Spool:
             self._count(batch, thin)
 
     def _count(self, batch: Batch, left: Batch | None) -> None:
-        for relation in ("trades", "quotes", "books", "reference_prices", "rejected_frames"):
+        for relation in (*get_args(FactRelation), "rejected_frames"):
             count = len(getattr(batch, relation)) - (0 if left is None else len(getattr(left, relation)))
             if count:
                 key = batch.venue, relation
@@ -308,12 +319,12 @@ class Spool:
     def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[Batch]:
         """Nobody knows whose the lost records were: the span is a gap of every venue here."""
         _log.error("spool: records are damaged", segment=segment.path.name)
+        span = (min(since, until), max(since, until))
         for venue in sorted(self._venues):
-            gap = FeedGap(
-                venue, None, None, min(since, until), max(since, until),
-                GapCause.SPOOL_DAMAGED, segment.path.name,
-            )  # fmt: skip
-            yield gaps_batch(venue, (gap,))
+            gap = FeedGap(venue, None, None, *span, GapCause.SPOOL_DAMAGED, segment.path.name)
+            # By relation, so that one of them can be repaired.
+            each = [msgspec.structs.replace(gap, relation=relation) for relation in get_args(FactRelation)]
+            yield gaps_batch(venue, each)
 
 
 def _records(data: bytes) -> Iterator[_Found]:
@@ -349,7 +360,7 @@ def _encode(batch: Batch) -> bytes:
     newest = max(
         event.ended_at if isinstance(event, FeedGap) else event.received_at
         for relation in (
-            batch.trades, batch.quotes, batch.books, batch.reference_prices,
+            batch.trades, batch.quotes, batch.books, batch.book_flows, batch.reference_prices,
             batch.feed_gaps, batch.rejected_frames,
         )
         for event in relation

@@ -31,7 +31,7 @@ from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.venues import Listing
 
-__all__ = ["MERGE_WITHIN_US", "Store", "WriteReport", "spans"]
+__all__ = ["MERGE_WITHIN_US", "NOTIFY_CHANNEL", "Store", "WriteReport", "spans"]
 
 MERGE_WITHIN_US: Final = 5_000_000
 """Spans of new rows less than this apart are one span of the ledger: the length of the base window."""
@@ -46,20 +46,26 @@ _PASSING: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 
 _INSERT_GAP: Final = """
     insert into market.feed_gaps (
-        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events
-    ) values (%s, %s, %s, %s, %s, %s, %s, %s)
+        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
     on conflict do nothing
     returning true
 """
 _INSERT_REJECTED: Final = """
-    insert into market.rejected_frames (venue, channel, instrument_id, received_at, error, frame)
-    values (%s, %s, %s, %s, %s, %s)
+    insert into market.rejected_frames (
+        venue, channel, instrument_id, received_at, last_received_at, error, frames, frame
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s)
     on conflict do nothing
     returning true
 """
+NOTIFY_CHANNEL: Final = "sentinet_batches"
+"""Notified once for each transaction that wrote to the ledger, when it commits; without a payload."""
+
+# The server makes one notification of those that are the same in a transaction.
 _INSERT_LEDGER: Final = """
     insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
     values (%s, %s, %s, %s, %s, %s, %s)
+    returning pg_notify('sentinet_batches', '')
 """
 _SELECT_INSTRUMENTS: Final = """
     select venue, venue_symbol, instrument_id, contract_size, contract_currency
@@ -329,6 +335,7 @@ def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
                 gap.cause.value,
                 _text(gap.detail),
                 gap.lost_events,
+                gap.relation,
             )
             for gap in gaps
         ],
@@ -363,7 +370,9 @@ def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
                 each.channel and _text(each.channel),
                 each.instrument_id,
                 _moment(each.received_at),
+                each.last_received_at and _moment(each.last_received_at),
                 _text(each.error),
+                each.frames,
                 each.frame,
             )
             for each in rejected

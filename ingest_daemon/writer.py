@@ -109,6 +109,21 @@ class SpoolThread:
         return self._spool.bytes
 
     @property
+    def limit(self) -> int:
+        """At which something is shed."""
+        return self._spool.limit
+
+    @property
+    def segments(self) -> int:
+        """Files on the disk."""
+        return self._spool.segments
+
+    @property
+    def oldest_at(self) -> int | None:
+        """When the oldest that waits was received, microseconds since 1970 UTC."""
+        return self._spool.oldest_at
+
+    @property
     def lost(self) -> Mapping[tuple[str, str], int]:
         """Events shed since the start, by venue and relation."""
         return self._spool.lost.copy()
@@ -173,11 +188,23 @@ class Writer:
         self._batchers = {venue: Batcher(venue, limits) for venue in venues}
         self._arrived_at = dict.fromkeys(venues, 0.0)  # of the oldest event in each batcher
         self._committing = 0
+        self._committing_from = 0.0
 
     @property
     def unwritten(self) -> int:
         """Events that are received and not known to be committed, nor in the spool."""
         return self._committing + self._queue.events + sum(each.rows for each in self._batchers.values())
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds since the oldest event came that is neither committed nor in the spool; 0: none is."""
+        arrivals = [self._arrived_at[venue] for venue, batcher in self._batchers.items() if batcher.rows]
+        if self._committing:
+            arrivals.append(self._committing_from)
+        waiting = self._queue.oldest_arrived_at
+        if waiting is not None:
+            arrivals.append(waiting)
+        return time.monotonic() - min(arrivals) if arrivals else 0.0
 
     async def drain(self, meet: Callable[[], Awaitable[None]]) -> None:
         """Write what waits in the spool, for ever. Raises StoreRejected, SpoolUnusable.
@@ -229,7 +256,7 @@ class Writer:
             await self._queue.wait(1, None)
 
     async def _commit(self, batch: Batch, arrived_at: float) -> None:
-        self._committing = batch.rows
+        self._committing, self._committing_from = batch.rows, arrived_at
         begun = time.monotonic()
         report = await self._write_or_spool(batch)
         self._committing = 0
@@ -237,6 +264,7 @@ class Writer:
             ended = time.monotonic()
             self._health.commit_seconds.observe(ended - begun)
             self._health.frame_to_commit_seconds.observe(ended - arrived_at)
+            self._health.skews.observe(batch)
             self._tell(batch, report)
 
     async def _write_or_spool(self, batch: Batch) -> WriteReport | None:

@@ -21,10 +21,18 @@ from dagster import (
 )
 
 from sentinet_dagster.assets.models import MODEL_ASSETS
+from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
 
-__all__ = ["JOBS", "SCHEDULES", "check_judgement_hourly", "judge_windows", "retrain_models_daily"]
+__all__ = [
+    "JOBS",
+    "SCHEDULES",
+    "check_judgement_hourly",
+    "judge_windows",
+    "maintain_storage_daily",
+    "retrain_models_daily",
+]
 
 # One process for the five steps: a process each would cost more than the judging. No max_retries: the sensor
 # knows what a failed run has left dirty and requests it again, merged with what came since. A run whose
@@ -53,6 +61,14 @@ check_judgement_hourly = define_asset_job(
     description="Check facts and judgement of the range in the tags, without one of the last full hour.",
 )
 
+maintain_storage_daily = define_asset_job(
+    "maintain_storage_daily",
+    selection=AssetSelection.assets(*STORAGE_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "21600"},
+    description="Remove what is older than config/storage.yaml keeps it, where the server does not do so.",
+)
+
 
 @schedule(
     job=check_judgement_hourly,
@@ -78,5 +94,17 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
-JOBS: Final = [judge_windows, retrain_models_daily, check_judgement_hourly]
-SCHEDULES: Final = [retrain_models_daily_schedule, check_judgement_hourly_schedule]
+maintain_storage_daily_schedule = ScheduleDefinition(
+    job=maintain_storage_daily,
+    cron_schedule="40 1 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Twenty to two at night UTC, when the models are trained.",
+)
+
+JOBS: Final = [judge_windows, retrain_models_daily, check_judgement_hourly, maintain_storage_daily]
+SCHEDULES: Final = [
+    retrain_models_daily_schedule,
+    check_judgement_hourly_schedule,
+    maintain_storage_daily_schedule,
+]

@@ -13,7 +13,7 @@ from dagster import AssetCheckExecutionContext, AssetCheckResult, AssetCheckSeve
 from sentinet_dagster.partitions import HOUR, partition_range, tagged_range
 from sentinet_dagster.resources import Timescale
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "no_range_keeps_failing"]
 
 
 @asset_check(
@@ -55,6 +55,21 @@ def alerts_stand_on_evidence(context: AssetCheckExecutionContext, timescale: Tim
     return _result(start, end, row["baseless"] == 0, alerts=row["alerts"], baseless=row["baseless"])
 
 
+@asset_check(
+    asset=AssetKey(["surveillance", "alerts"]),
+    description="No range has failed to be judged several times in a row. The sensor says it at once, too.",
+)
+def no_range_keeps_failing(timescale: Timescale) -> AssetCheckResult:
+    """Surveillance that has stopped must not look like a quiet market. Not bound to a range: any open report
+    counts."""
+    rows = timescale.fetch("open_failed_ranges")
+    return AssetCheckResult(
+        passed=not rows,
+        severity=AssetCheckSeverity.ERROR,
+        metadata={row["hour"].isoformat(): f"{row['attempts']} attempts: {row['error']}" for row in rows},
+    )
+
+
 def _range(context: AssetCheckExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
     """The range in the run's tags, else its partitions, else the last full hour of the database's clock."""
     tagged = tagged_range(context.run.tags) or partition_range(context.run.tags)
@@ -73,4 +88,9 @@ def _result(start: datetime, end: datetime, passed: bool, **found: object) -> As
     )
 
 
-CHECKS: Final = [trades_have_no_unexplained_gaps, windows_have_no_holes, alerts_stand_on_evidence]
+CHECKS: Final = [
+    trades_have_no_unexplained_gaps,
+    windows_have_no_holes,
+    alerts_stand_on_evidence,
+    no_range_keeps_failing,
+]

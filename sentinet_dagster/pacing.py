@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
-from sentinet_dagster.planning import HOUR, Rules, State, closed_until
+from sentinet_dagster.planning import Rules, State, closed_until
+from sentinet_dagster.spans import HOUR
 
-__all__ = ["next_turn_at"]
+__all__ = ["closing_at", "next_turn_at"]
+
+_BACKLOG_WINDOWS = 12
+
+
+def closing_at(state: State, received_until: int, committed_at: int, now: int, rules: Rules) -> int | None:
+    """When the next window closes, if data goes on as it came; for a tick that can wait for it.
+
+    None: it is not worth waiting. Data is not live, or more than a minute of closed windows waits already.
+
+    Args:
+        state: what the last turn left.
+        received_until, committed_at: of the newest batch.
+        now: the database's clock, microseconds since 1970 UTC.
+        rules: the settings of the plan.
+    """
+    behind = now - received_until
+    closed = closed_until(received_until, committed_at, now, rules)
+    if behind >= rules.quiet_after:
+        return None
+    if state.dirty and state.dirty[0][0] < closed - _BACKLOG_WINDOWS * rules.window:
+        return None
+    return max(closed + rules.window + rules.lateness + max(behind, 0), now)
 
 
 def next_turn_at(state: State, now: int, rules: Rules) -> int | None:

@@ -6,7 +6,7 @@ hours, the rules of the plan. What never does: the database, the clock, Dagster'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -19,24 +19,35 @@ from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK
 __all__ = [
     "HOUR",
     "HOURS",
+    "INSTRUMENTS_TAG",
     "PARTITION_FORMAT",
     "RANGE_END_TAG",
     "RANGE_START_TAG",
     "RULES",
     "SILENCE",
+    "TOUCHED_TAG",
     "WITH_PREVIOUS_HOUR",
     "hour_ranges",
     "in_microseconds",
+    "is_whole",
     "moment",
     "partition_key",
     "partition_range",
+    "pieces_text",
+    "range_tags",
     "slices",
+    "tagged_instruments",
+    "tagged_pieces",
     "tagged_range",
 ]
 
 PARTITION_FORMAT: Final = "%Y-%m-%d-%H:%M"
 RANGE_START_TAG: Final = "sentinet/range_start"
 RANGE_END_TAG: Final = "sentinet/range_end"
+_FIRST_TAG: Final = "dagster/asset_partition_range_start"
+_LAST_TAG: Final = "dagster/asset_partition_range_end"
+TOUCHED_TAG: Final = "sentinet/touched"
+INSTRUMENTS_TAG: Final = "sentinet/instruments"
 HOUR: Final = timedelta(hours=1)
 
 SILENCE: Final = timedelta(minutes=1)
@@ -73,6 +84,7 @@ RULES: Final = Rules(
     silence=SILENCE // _MICROSECOND,
     first_hour=in_microseconds(SETTINGS.first_hour),
     lateness=SETTINGS.lateness // _MICROSECOND,
+    late_horizon=SETTINGS.late_horizon // _MICROSECOND,
 )
 
 
@@ -104,14 +116,70 @@ def tagged_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     return start, end
 
 
+def pieces_text(pieces: Sequence[tuple[int, int]]) -> str:
+    """The value of TOUCHED_TAG: ISO 8601 intervals, of microseconds since 1970 UTC.
+
+    >>> pieces_text([(0, 5_000_000)])
+    '1970-01-01T00:00:00+00:00/1970-01-01T00:00:05+00:00'
+    """
+    return ",".join(f"{moment(start).isoformat()}/{moment(end).isoformat()}" for start, end in pieces)
+
+
+def tagged_pieces(tags: Mapping[str, str]) -> Sequence[tuple[datetime, datetime]] | None:
+    """The parts of the run's range whose windows are to be built anew from facts, or None: all of it.
+
+    Raises:
+        ValueError: the tag is not a list of intervals as `pieces_text` writes them.
+
+    >>> tagged_pieces({TOUCHED_TAG: ""})
+    []
+    """
+    text = tags.get(TOUCHED_TAG)
+    if text is None:
+        return None
+    try:
+        pairs = [piece.split("/") for piece in text.split(",") if piece]
+        return [(datetime.fromisoformat(start), datetime.fromisoformat(end)) for start, end in pairs]
+    except ValueError as error:
+        raise ValueError(f"{TOUCHED_TAG}={text}: want intervals such as {pieces_text([(0, 1)])}") from error
+
+
+def tagged_instruments(tags: Mapping[str, str]) -> Sequence[int] | None:
+    """The instruments, by their numbers, whose facts the run is about, or None: all.
+
+    Raises:
+        ValueError: the tag is not a list of numbers.
+
+    >>> tagged_instruments({INSTRUMENTS_TAG: "3,17"})
+    [3, 17]
+    """
+    text = tags.get(INSTRUMENTS_TAG)
+    if text is None:
+        return None
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise ValueError(f"{INSTRUMENTS_TAG}={text}: want numbers of instruments, such as 3,17") from error
+
+
+def is_whole(tags: Mapping[str, str]) -> bool:
+    """Whether a run judges all windows of its hours, from all facts."""
+    return not tags.keys() & {RANGE_START_TAG, RANGE_END_TAG, TOUCHED_TAG, INSTRUMENTS_TAG}
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags by which Dagster makes a run one of the partitions from `first` to `last`."""
+    return {_FIRST_TAG: first, _LAST_TAG: last}
+
+
 def partition_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     """The hours of a run by the tags that Dagster gives it: one partition, or a range of them in a backfill.
 
     >>> [hour.hour for hour in partition_range({"dagster/partition": "2024-08-08-05:00"})]
     [5, 6]
     """
-    first = tags.get("dagster/asset_partition_range_start", tags.get("dagster/partition"))
-    last = tags.get("dagster/asset_partition_range_end", tags.get("dagster/partition"))
+    first = tags.get(_FIRST_TAG, tags.get("dagster/partition"))
+    last = tags.get(_LAST_TAG, tags.get("dagster/partition"))
     if first is None or last is None:
         return None
     return HOURS.time_window_for_partition_key(first).start, HOURS.time_window_for_partition_key(last).end

@@ -39,6 +39,15 @@ class Query:
         return _PARAMETER.sub(r"current_setting('sentinet.\1')", self.sql)
 
     @property
+    def of_instruments(self) -> Query:
+        """The statement narrowed to the instruments of parameter `instruments`, a text array."""
+        sql = (
+            f"select * from ({self.sql}) as facts "  # noqa: S608 - no value is formatted in
+            "where instrument_id = any(%(instruments)s::smallint [])"
+        )
+        return Query(self.name, self.description, sql)
+
+    @property
     def settings_sql(self) -> str:
         """The statement that binds $1, $2 … to the session's settings, in the order of `parameters`."""
         columns = (

@@ -25,17 +25,25 @@ select instrument_id, update_id, time, occurred_at, received_at, bid_prices, bid
 from market.books
 where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 
+-- name: book_flows
+-- The book flows of [start, end), in no order.
+select
+    instrument_id, side, distance_bps, is_partial, time, received_at, added, removed, cancelled, traded, adds, cancels,
+    levels, largest_added, fleeting, withdrawn, withdrawn_life_us, layers, layered
+from market.book_flows
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
 select
-    gap_id, venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, repaired_at
+    gap_id, venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, repaired_at, relation
 from market.feed_gaps
 where ended_at > %(start)s::timestamptz and started_at < %(end)s::timestamptz
-order by started_at, ended_at, venue, channel, instrument_id, cause;
+order by started_at, ended_at, venue, channel, relation, instrument_id, cause;
 
 -- name: rejected_frames
 -- The frames received in [start, end) that could not be parsed, without their bytes.
-select rejected_frame_id, venue, channel, instrument_id, received_at, error
+select rejected_frame_id, venue, channel, instrument_id, received_at, error, frames
 from market.rejected_frames
 where received_at >= %(start)s::timestamptz and received_at < %(end)s::timestamptz
 order by received_at, venue, rejected_frame_id;
@@ -46,7 +54,11 @@ select
     instrument_id, window_start, open, high, low, close, volume, buy_volume, sell_volume, notional, vwap, trade_count,
     quote_count, book_count, mid_close, spread_bps_mean, spread_bps_min, spread_bps_max, spread_bps_std,
     imbalance_mean, bid_depth_10bps, ask_depth_10bps, order_trade_ratio, latency_ms_mean, latency_ms_max,
-    completeness, book_completeness, gap_seconds, refused_frames
+    completeness, book_completeness, gap_seconds, refused_frames, trade_completeness, flow_seconds,
+    partial_flow_seconds, flow_changes, bid_added_near, ask_added_near, bid_cancelled_near, ask_cancelled_near,
+    bid_traded_near, ask_traded_near, bid_cancel_share, ask_cancel_share, bid_fleeting_near, ask_fleeting_near,
+    bid_withdrawn_max, ask_withdrawn_max, bid_withdrawn_life_s, ask_withdrawn_life_s, bid_layered_max, ask_layered_max,
+    bid_layers, ask_layers
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;
@@ -77,10 +89,23 @@ order by window_start, instrument_id, model;
 
 -- name: ledger_since
 -- What was committed since the horizon: one row. Reads transactions below the oldest that still runs, so that none can
--- appear behind the cursor later; the next horizon is that transaction. `clock` is the database's.
+-- appear behind the cursor later; the next horizon is that transaction. `clock` is the database's. `beyond` has come
+-- later than `late_horizon` microseconds after its time, on the clock of received data, and is not in `touched`; a gap
+-- is never late, as it becomes known only when it ends.
 with
 fresh as (
-    select touched, max_received_at, committed_at
+    select
+        touched,
+        max_received_at,
+        committed_at,
+        case
+            when relation in ('feed_gaps', 'rejected_frames') then '{}'
+            else tstzmultirange(
+                tstzrange(
+                    null, max_received_at - %(late_horizon)s::text::bigint * interval '1 microsecond'
+                )
+            )
+        end as too_late
     from ops.ingest_batches
     where
         xid >= %(horizon)s::text::xid8
@@ -90,7 +115,8 @@ fresh as (
 select
     pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
     clock_timestamp() as clock,
-    coalesce(range_agg(touched), '{}') as touched,
+    coalesce(range_agg(touched - too_late), '{}') as touched,
+    coalesce(range_agg(touched * too_late), '{}') as beyond,
     max(max_received_at) as received_until,
     max(committed_at) as committed_at
 from fresh;
@@ -112,6 +138,93 @@ insert into ops.plans as plans (plan, state)
 values (%(plan)s::text, %(state)s::jsonb)
 on conflict (plan) do update set state = excluded.state, changed_at = clock_timestamp()
 where plans.state <> excluded.state;
+
+-- name: report_failed_range
+-- Report a range that keeps failing, or bring its report up to date.
+insert into surveillance.failed_ranges as known (
+    hour, range_start, range_end, attempts, first_failed_at, run_id, error
+)
+values (
+    %(hour)s::timestamptz, %(start)s::timestamptz, %(end)s::timestamptz, %(attempts)s::integer,
+    %(since)s::timestamptz, %(run_id)s::text, %(error)s::text
+)
+on conflict (hour) where state = 'open' do update set
+    range_start = excluded.range_start,
+    range_end = excluded.range_end,
+    attempts = excluded.attempts,
+    last_failed_at = excluded.last_failed_at,
+    run_id = excluded.run_id,
+    error = excluded.error;
+
+-- name: resolve_failed_ranges
+-- Note that hours were judged after all: the reports that this resolves.
+update surveillance.failed_ranges
+set state = 'resolved', resolved_at = clock_timestamp()
+where
+    state = 'open'
+    and hour = any(%(hours)s::timestamptz [])
+returning hour, range_start, range_end, attempts;
+
+-- name: open_failed_ranges
+-- The reports that are not resolved, oldest first.
+select hour, range_start, range_end, attempts, first_failed_at, last_failed_at, run_id, error
+from surveillance.failed_ranges
+where state = 'open'
+order by hour;
+
+-- name: note_late_hours
+-- Note the windows that facts have touched too late to be judged live: they wait for a backfill.
+with
+spans as (
+    select
+        date_bin('5 seconds', lower(span), 'epoch') as low,
+        date_bin('5 seconds', upper(span) - interval '1 microsecond', 'epoch') + interval '5 seconds' as high
+    from unnest(%(beyond)s::tstzmultirange) as listed (span)
+),
+
+hours as (
+    select
+        started.hour,
+        range_agg(
+            tstzrange(greatest(spans.low, started.hour), least(spans.high, started.hour + interval '1 hour'))
+        ) as touched
+    from spans
+    cross join lateral generate_series(
+        date_bin('1 hour', spans.low, 'epoch'), spans.high - interval '1 microsecond', interval '1 hour'
+    ) as started (hour)
+    group by started.hour
+)
+
+insert into surveillance.late_hours as known (hour, touched)
+select
+    hour,
+    touched
+from hours
+on conflict (hour) do update set
+    touched = case when known.state = 'open' then known.touched + excluded.touched else excluded.touched end,
+    state = 'open',
+    run_id = null,
+    judged_at = null,
+    last_noticed_at = excluded.last_noticed_at;
+
+-- name: claim_late_hours
+-- Say, before their facts are read, that this run judges the late hours of [start, end) whole.
+update surveillance.late_hours
+set run_id = %(run_id)s::text
+where
+    hour >= %(start)s::timestamptz
+    and hour < %(end)s::timestamptz
+    and state = 'open'
+returning hour;
+
+-- name: settle_late_hours
+-- Note that this run has judged the hours it claimed, unless more came for them since.
+update surveillance.late_hours
+set state = 'judged', judged_at = clock_timestamp()
+where
+    run_id = %(run_id)s::text
+    and state = 'open'
+returning hour;
 
 -- name: ledger_edge
 -- How far data has been received, from the newest batches of the ledger: one row, nulls where it is empty.
@@ -152,7 +265,7 @@ select pg_advisory_xact_lock(hashtext('model.models'), 0);
 -- name: record_alerts
 -- Make surveillance.alerts of [start, end) say what was judged: one row of counts. New alerts open, known ones are
 -- brought up to date and keep their state, retracted ones that hold again reopen, those that no longer hold are
--- retracted. Every change of state is a row in surveillance.alert_events.
+-- retracted. Every change of state is a row in surveillance.alert_events; taking back and reopening say why.
 with
 judged as (
     select * from jsonb_to_recordset(%(alerts)s::jsonb) as judged (
@@ -177,7 +290,7 @@ judged as (
 ),
 
 known as (
-    select alerts.alert_id, alerts.state
+    select alerts.alert_id, alerts.state, alerts.window_start, alerts.code_hash, alerts.config_hash
     from surveillance.alerts as alerts
     inner join judged on alerts.alert_id = judged.alert_id
 ),
@@ -215,25 +328,83 @@ withdrawn as (
         and alerts.window_start < %(end)s::timestamptz
         and alerts.state <> 'retracted'
         and not exists (select 1 from judged where judged.alert_id = alerts.alert_id)
-    returning alerts.alert_id
+    returning alerts.alert_id, alerts.window_start, alerts.code_hash, alerts.config_hash
+),
+
+turned as (
+    select withdrawn.*, 'retracted' as event
+    from withdrawn
+    union all
+    select known.alert_id, known.window_start, known.code_hash, known.config_hash, 'reopened' as event
+    from known
+    where known.state = 'retracted'
+),
+
+-- What has come since the alert last changed that touches what its window looks back on.
+late as (
+    select
+        turned.alert_id,
+        array_agg(batches.batch_id order by batches.batch_id) as batch_ids,
+        string_agg(distinct batches.relation, ', ' order by batches.relation) as relations,
+        max(batches.committed_at) as committed_at
+    from turned
+    inner join ops.ingest_batches as batches
+        on
+            batches.touched && tstzrange(
+                turned.window_start - %(lookback)s::interval, turned.window_start + interval '5 seconds'
+            )
+            and batches.committed_at > (
+                select max(life.occurred_at)
+                from surveillance.alert_events as life
+                where life.alert_id = turned.alert_id
+            )
+    group by turned.alert_id
+),
+
+reasons as (
+    select
+        turned.alert_id,
+        turned.event,
+        jsonb_build_object(
+            'late_batches', coalesce(to_jsonb(late.batch_ids), '[]'),
+            'code_changed', turned.code_hash <> %(code_hash)s::text,
+            'thresholds_changed', turned.config_hash <> %(config_hash)s::text
+        ) as cause,
+        concat_ws(
+            ', ',
+            case
+                when cardinality(late.batch_ids) > 5 then
+                    format(
+                        'late data: batches %%s and %%s more (%%s)',
+                        array_to_string(late.batch_ids[:5], ', '), cardinality(late.batch_ids) - 5, late.relations
+                    )
+                else
+                    'late data: batches ' || array_to_string(late.batch_ids, ', ') || ' (' || late.relations || ')'
+            end,
+            case when turned.code_hash <> %(code_hash)s::text then 'judged by other code' end,
+            case when turned.config_hash <> %(config_hash)s::text then 'judged with other thresholds' end
+        ) as reason
+    from turned
+    left join late on turned.alert_id = late.alert_id
 ),
 
 changes as (
-    select written.alert_id, 'opened' as event
+    select written.alert_id, 'opened' as event, null::jsonb as cause, %(note)s::text as note
     from written
     where not exists (select 1 from known where known.alert_id = written.alert_id)
     union all
-    select known.alert_id, 'reopened' as event
-    from known
-    where known.state = 'retracted'
-    union all
-    select withdrawn.alert_id, 'retracted' as event
-    from withdrawn
+    select
+        reasons.alert_id,
+        reasons.event,
+        reasons.cause,
+        coalesce(nullif(reasons.reason, ''), 'what its window looks back on was judged again')
+        || ', ' || %(note)s::text
+    from reasons
 ),
 
 noted as (
-    insert into surveillance.alert_events (alert_id, event, actor, note)
-    select alert_id, event, %(actor)s::text, %(note)s::text
+    insert into surveillance.alert_events (alert_id, event, actor, note, cause)
+    select alert_id, event, %(actor)s::text, note, cause
     from changes
     returning event
 )
@@ -299,7 +470,8 @@ from surveillance.features;
 
 -- name: unexplained_gaps
 -- Instruments whose trade numbers skip inside [start, end) where no feed gap says so. Numbers are the venue's own and
--- without holes on venues that number each instrument's trades; a hole that a gap overlaps is explained.
+-- without holes on venues that number each instrument's trades; a hole is explained by a gap of trades that overlaps it
+-- and is not said to be repaired.
 with
 steps as (
     select
@@ -323,6 +495,8 @@ holes as (
             from market.feed_gaps as gaps
             where
                 gaps.venue = instruments.venue
+                and coalesce(gaps.relation, 'trades') = 'trades'
+                and gaps.repaired_at is null
                 and (gaps.instrument_id is null or gaps.instrument_id = steps.instrument_id)
                 and gaps.ended_at >= steps.time_before
                 and gaps.started_at <= steps.time
@@ -372,3 +546,45 @@ where
     alerts.window_start >= %(start)s::timestamptz
     and alerts.window_start < %(end)s::timestamptz
     and alerts.state <> 'retracted';
+
+-- name: expiring
+-- The relations that grow with time: what removes rows that are too old (a policy, chunks, rows) and from when on they are
+-- kept (null: for ever).
+select relation, before, removed_by from ops.expiring();
+
+-- name: drop_expired_chunk
+-- Drop the oldest chunk that is expired as a whole: its name and size, no row where there is none.
+select chunk, bytes from ops.drop_expired_chunk(%(relation)s::text);
+
+-- name: expired_blocks
+-- The first blocks of the stretches of `pages` blocks with expired rows.
+select expired.block from ops.expired_blocks(%(relation)s::text, %(pages)s::integer) as expired (block);
+
+-- name: delete_expired
+-- Delete the expired rows of a stretch of blocks; how many there were.
+select ops.delete_expired(%(relation)s::text, %(block)s::bigint, %(pages)s::integer) as deleted;
+
+-- name: summarize_again
+-- Let the relation's block-range indexes forget what was deleted from a stretch of blocks.
+select ops.summarize_again(%(relation)s::text, %(block)s::bigint, %(pages)s::integer);
+
+-- name: facts_are_gone
+-- Whether [start, end) was judged, begins before facts are kept, and none of them is left: one row.
+select
+    exists (
+        select from surveillance.windows
+        where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+    )
+    and exists (
+        select from ops.expiring()
+        where relation = 'market.trades' and before > %(start)s::timestamptz
+    )
+    and not exists (
+        select from market.trades where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.quotes where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    )
+    and not exists (
+        select from market.books where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
+    ) as are_gone;

@@ -63,16 +63,31 @@ class Timescale(ConfigurableResource[Any]):
             self._connection.close()
         self._reader = self._connection = None
 
-    def read(self, relation: Relation, query: str, **parameters: datetime) -> pl.DataFrame:
+    def read(
+        self,
+        relation: Relation,
+        query: str,
+        *,
+        instruments: Sequence[int] | None = None,
+        **parameters: datetime,
+    ) -> pl.DataFrame:
         """The rows of a query as one contiguous frame of the relation's shape.
+
+        Args:
+            relation: the shape.
+            query: a name in `queries.sql`.
+            instruments: only the rows of these; None: of all.
+            parameters: the query's.
 
         Raises:
             adbc_driver_manager.Error: the database is away or refuses the statement.
         """
-        statement = queries()[query]
+        statement = queries()[query] if instruments is None else queries()[query].of_instruments
+        texts = {name: value.isoformat() for name, value in parameters.items()}
+        texts["instruments"] = f"{{{','.join(map(str, instruments or ()))}}}"
         with self._open_reader().cursor() as cursor:
             if statement.parameters:
-                values = [parameters[name].isoformat() for name in statement.parameters]
+                values = [texts[name] for name in statement.parameters]
                 cursor.execute(statement.settings_sql, values)
                 cursor.fetchall()
             cursor.execute(statement.sql_of_settings)
@@ -84,16 +99,29 @@ class Timescale(ConfigurableResource[Any]):
         """The rows of a query as dictionaries, for the few rows that are not a frame."""
         return self._open_connection().execute(queries()[query].sql, parameters).fetchall()
 
-    def replace(self, relation: Relation, frame: pl.DataFrame, start: datetime, end: datetime) -> None:
-        """Make the relation's windows of [start, end) be exactly `frame`, in one transaction."""
+    def replace(
+        self,
+        relation: Relation,
+        frame: pl.DataFrame,
+        start: datetime,
+        end: datetime,
+        instruments: Sequence[int] | None = None,
+    ) -> None:
+        """Make the relation's windows of [start, end) be exactly `frame`, in one transaction.
+
+        With `instruments`, the rows of these; those of others stay.
+        """
         table = sql.Identifier(*relation.name.split("."))
         columns = sql.SQL(", ").join(map(sql.Identifier, relation.names))
         connection = self._open_connection()
         with connection.transaction(), connection.cursor() as cursor:
-            cursor.execute(
-                sql.SQL("delete from {} where window_start >= %s and window_start < %s").format(table),
-                (start, end),
-            )
+            delete = sql.SQL("delete from {} where window_start >= %s and window_start < %s").format(table)
+            if instruments is None:
+                cursor.execute(delete, (start, end))
+            else:
+                cursor.execute(
+                    delete + sql.SQL(" and instrument_id = any(%s)"), (start, end, list(instruments))
+                )
             cursor.execute(sql.SQL("select {} from {} limit 0").format(columns, table))
             types = [column.type_code for column in cursor.description or ()]
             frame = relation.conform(frame)

@@ -1,8 +1,9 @@
 """What tests stand on: a real PostgreSQL server, a fresh migrated database for each test, shared recordings.
 
-Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`;
-skipped with the reason where it cannot run). SENTINET_TEST_DATABASE_URL (a superuser's URL) replaces
-both.
+Tests of a database run twice: on the embedded PostgreSQL and on a real TimescaleDB (`timescale_tree.py`, its
+Apache edition; skipped with the reason where it cannot run), and a third time on a server of the community
+edition where SENTINET_TEST_COMMUNITY_URL (a superuser's URL) leads to one. SENTINET_TEST_DATABASE_URL
+replaces all of them. What only the community edition can pass takes the fixture `community_database_url`.
 """
 
 from __future__ import annotations
@@ -19,14 +20,23 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
+import structlog
 from psycopg import sql
 
 from sentinet_dagster.runtime import guard
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from sentinet_dagster.storage import Retention, load_storage
 from tests import timescale_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def unset_logging() -> Iterator[None]:
+    """A command that a test runs in this process says where logs go, for the whole process."""
+    yield
+    structlog.reset_defaults()
 
 
 @dataclass(frozen=True)
@@ -74,9 +84,18 @@ class PostgresServer:
                 connection.execute(statement)
 
 
+COMMUNITY = "SENTINET_TEST_COMMUNITY_URL"
+# Facts of the tests are years old, and a policy of the community edition may run at any moment.
+KEPT_FOR_EVER = load_storage(
+    {"columnstore_after": "forever", "retention": dict.fromkeys(Retention.model_fields, "forever")}
+)
+
+
 def _servers() -> list[str]:
     """Every test of a database runs on each: PostgreSQL from a wheel, and a real TimescaleDB."""
-    return ["given"] if "SENTINET_TEST_DATABASE_URL" in os.environ else ["embedded", "timescaledb"]
+    if "SENTINET_TEST_DATABASE_URL" in os.environ:
+        return ["given"]
+    return ["embedded", "timescaledb", *(["community"] if os.environ.get(COMMUNITY) else [])]
 
 
 @pytest.fixture(scope="session", params=_servers())
@@ -85,6 +104,8 @@ def postgres_server(
 ) -> Iterator[PostgresServer]:
     if request.param == "given":
         yield PostgresServer(os.environ["SENTINET_TEST_DATABASE_URL"])
+    elif request.param == "community":
+        yield PostgresServer(os.environ[COMMUNITY])
     elif request.param == "embedded":
         with _embedded(tmp_path_factory.mktemp("postgres")) as url:
             yield PostgresServer(url)
@@ -124,7 +145,7 @@ def _ended_with_tests(pid: int) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
     name = postgres_server.create()
-    migrate(postgres_server.url(name))
+    migrate(postgres_server.url(name), KEPT_FOR_EVER)
     postgres_server.seal(name)
     yield name
     postgres_server.drop(name)
@@ -144,6 +165,17 @@ def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     name = postgres_server.create()
     yield postgres_server.url(name)
     postgres_server.drop(name)
+
+
+@pytest.fixture
+def community_database_url() -> Iterator[str]:
+    """An empty database on a server of TimescaleDB's community edition."""
+    if not os.environ.get(COMMUNITY):
+        pytest.skip(f"no community edition of TimescaleDB at hand: set {COMMUNITY}")
+    server = PostgresServer(os.environ[COMMUNITY])
+    name = server.create()
+    yield server.url(name)
+    server.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from ingest_daemon.venues.base import (
     VenueProtocol,
 )
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
-from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR
+from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR, BYBIT_SPOT
 from ingest_daemon.venues.coinbase import COINBASE
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.finage import FINAGE
@@ -50,6 +50,7 @@ _ENTRIES: tuple[VenueProtocol, ...] = (
     BINANCE_USDM,
     BINANCE_COINM,
     OKX,
+    BYBIT_SPOT,
     BYBIT_LINEAR,
     BYBIT_INVERSE,
     COINBASE,

@@ -4,17 +4,20 @@ What lives here: the state of a session. What never does: the meaning of single 
 (`alpaca_frames.py`), the arithmetic of a book (`books.py`), sockets, clocks.
 
 A client logs in within 10 s of connecting, by a message; an account has one connection. Each symbol is
-subscribed by a request of its own: a refused one takes no others along. A book that is lost is unsubscribed
-and subscribed again: its first message is the whole of it. While markets are closed nothing comes, so an
-idle client subscribes over again, which the venue answers with what is subscribed.
+subscribed by a request of its own: a refused one takes no others along. Requests are answered in their order,
+by all that is subscribed then or by an error that names nothing: so it is remembered what was asked. A book
+that is lost is unsubscribed and subscribed again: its first message is the whole of it. While markets are
+closed nothing comes, so an idle client subscribes over again, which the venue answers as any request.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
 from ingest_daemon.events import Event
@@ -25,11 +28,13 @@ from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import Reader
 from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
 from ingest_daemon.venues.logins import Login
+from ingest_daemon.venues.metering import meter_of, metered
 
 __all__ = ["ALPACA_CRYPTO", "ALPACA_IEX", "AlpacaMarket", "AlpacaSession"]
 
 _BOOKS = "orderbooks"
 _CHANNEL_OF = {"t": "trades", "c": "trades", "x": "trades", "q": "quotes", "o": _BOOKS}
+_ANSWERS = {"subscription", "error"}
 # Not authenticated, failed, timeout, too many connections, not in the plan.
 _LOGIN_CODES = {401, 402, 404, 406, 408, 409}
 
@@ -83,6 +88,7 @@ class AlpacaSession(ItemListSession):
         credentials: Credentials | None,
     ) -> None:
         self._path = path
+        self._unanswered: deque[str] = deque()
         self._venue = venue
         self._with_quotes = "quotes" not in channels
         readers: dict[Head, Reader] = {}
@@ -92,17 +98,38 @@ class AlpacaSession(ItemListSession):
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"trades", _BOOKS} <= set(channels))
             for channel in channels:
-                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
                     readers[kind, symbol] = in_base_units(listing, read)
 
     def path(self) -> str:
         """The stream's version and feed."""
         return self._path
 
-    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[str, Reader]:
+    def subscribe(self) -> Sequence[str]:
+        """The login; without credentials the subscriptions."""
+        texts = super().subscribe()
+        return self._asking(texts) if self.is_logged_in else texts
+
+    def keep_alive(self) -> str | None:
+        """A subscription over again."""
+        text = super().keep_alive()
+        return None if text is None else self._asking([text])[0]
+
+    def pending_messages(self) -> Sequence[str]:
+        """The subscriptions after the login; subscribing anew to the books that are lost."""
+        return self._asking(super().pending_messages())
+
+    def _asking(self, texts: Sequence[str]) -> Sequence[str]:
+        self._unanswered.extend(texts)
+        return texts
+
+    def _read_kinds(
+        self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Mapping[str, Reader]:
         if channel == "trades":
-            read = frames.trade_reader(symbol, listing.instrument_id)
+            read = metered(frames.trade_reader(symbol, listing.instrument_id), meter)
             return {"t": read, "c": _say_nothing, "x": _say_nothing}
         if channel == "quotes":
             return {"q": frames.quote_reader(symbol, listing.instrument_id)}
@@ -113,15 +140,19 @@ class AlpacaSession(ItemListSession):
             UnnumberedIds(),
             # Without quotes the book is the only one to know the best prices.
             with_quotes=self._with_quotes,
+            meter=meter,
         )
         again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
         return {"o": self.books.add(builder, frames.update_reader(symbol), again)}
 
     def _read_answer(self, kind: str, item: bytes) -> bool:
+        asked = self._unanswered.popleft() if kind in _ANSWERS and self._unanswered else ""
         if kind == "error":
             error = _decode_error(item)
-            refused = LoginRefused if error.code in _LOGIN_CODES else VenueRefused
-            raise refused(f"{self._venue} refused: {error.msg} (code {error.code})")
+            why = f"{error.msg} (code {error.code})"
+            if error.code in _LOGIN_CODES:
+                raise LoginRefused(f"{self._venue} refused: {why}")
+            raise VenueRefused(f"{self._venue} refused{asked and f' {asked}'}: {why}")
         if kind == "success" and _decode_success(item).msg == "authenticated":
             self._login.succeed()
         return kind in ("success", "subscription")

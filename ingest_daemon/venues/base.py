@@ -11,7 +11,7 @@ is a new session. The daemon drives it:
         events = session.answer(request, body, received_at)
     for text in session.pending_messages():          # subscribing anew …
         ...
-    gaps = session.close(now)                        # when the socket ends
+    events = session.close(now)                      # when the socket ends
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.events import Event
 from ingest_daemon.venues.credentials import Credentials
 
 Need = Literal["key", "secret"]
@@ -98,8 +98,8 @@ class Session(Protocol):
         asks again later by itself.
         """
 
-    def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps that are still open, ended at `now`: to be written when the socket ends."""
+    def close(self, now: int) -> Sequence[Event]:
+        """What is still open, ended at `now`: to be written when the socket ends. Gaps, and flow of books."""
 
 
 class VenueProtocol(Protocol):

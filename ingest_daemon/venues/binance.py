@@ -16,20 +16,23 @@ from typing import Literal
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.events import Event
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
+from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import Pauses
 
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
+_NAME_AT = len(_ENVELOPE)
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
-_STREAMS_PER_REQUEST = 200
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
 
 
@@ -110,26 +113,27 @@ class BinanceSession:
         self._venue = venue
         self._symbols = symbols
         self._channels = channels
-        self._streams = [
-            symbol.lower() + market.channel_table[channel].live for symbol in symbols for channel in channels
-        ]
+        table = market.channel_table
+        self._subscriptions = Subscriptions(
+            [symbol.lower() + table[channel].live for symbol in symbols for channel in channels]
+        )
         self._readers: dict[bytes, Reader] = {}
         self._books: dict[str, _BookFeed] = {}
         self._requests: list[Request] = []
+        # Each trade is in both channels: one of them is metered.
+        self._metered = next((name for name in ("trade", "aggTrade") if name in channels), None)
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted=self._metered is not None and "depth" in channels)
             for name in channels:
-                self._add_readers(market, name, symbol, listing)
+                self._add_readers(market, name, symbol, listing, meter)
 
     def path(self) -> str:
         """The combined stream; what it carries is subscribed to afterwards."""
         return "/stream"
 
     def subscribe(self) -> Sequence[str]:
-        """SUBSCRIBE requests of at most 200 streams each, numbered from 1."""
-        return [
-            msgspec.json.encode({"method": "SUBSCRIBE", "params": streams, "id": number}).decode()
-            for number, streams in enumerate(self._chunks(), start=1)
-        ]
+        """A request for all streams, or few."""
+        return self._subscriptions.opening()
 
     def keep_alive(self) -> str | None:
         """None: the venue pings."""
@@ -149,7 +153,7 @@ class BinanceSession:
 
     def parse(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """The events of one frame. ParseError names the field and its value; VenueRefused, what was asked."""
-        read = self._readers.get(frame[len(_ENVELOPE) : frame.find(b'"', len(_ENVELOPE))], self._read_other)
+        read = self._readers.get(frame[_NAME_AT : frame.find(b'"', _NAME_AT)], self._read_other)
         try:
             return read(frame, received_at)
         except DECODE_ERRORS as error:
@@ -163,8 +167,8 @@ class BinanceSession:
         return requests
 
     def pending_messages(self) -> Sequence[str]:
-        """None: a lost book is fetched."""
-        return ()
+        """A refused request in parts; a lost book is fetched."""
+        return self._subscriptions.pending_messages()
 
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """Apply a snapshot. After ParseError or VenueRefused it is asked for again, after a pause."""
@@ -177,21 +181,25 @@ class BinanceSession:
                 raise VenueRefused(f"{self._venue} refused {request.path}: {refusal}") from error
             raise ParseError(f"answer to {request.path}: {explanation(body, error)}") from error
 
-    def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps of books that are out of sync."""
-        gaps = [book.builder.open_gap(now) for book in self._books.values()]
-        return [gap for gap in gaps if gap is not None]
+    def close(self, now: int) -> Sequence[Event]:
+        """The gaps of books that are out of sync, and the flow that is open."""
+        return [event for book in self._books.values() for event in book.builder.close(now)]
 
-    def _add_readers(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> None:
+    def _add_readers(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> None:
         channel = market.channel_table[name]
         if channel.reader is None:
-            read = self._depth_reader(market, name, symbol, listing)
+            read = self._depth_reader(market, name, symbol, listing, meter)
         else:
-            read = in_base_units(listing, channel.reader(symbol, listing.instrument_id))
+            read = channel.reader(symbol, listing.instrument_id)
+            read = in_base_units(listing, metered(read, meter if name == self._metered else None))
         for suffix in (channel.live, *channel.recorded):
             self._readers[(symbol.lower() + suffix).encode()] = read
 
-    def _depth_reader(self, market: BinanceMarket, name: str, symbol: str, listing: Listing) -> Reader:
+    def _depth_reader(
+        self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Reader:
         builder = BookBuilder(
             self._venue,
             name,
@@ -199,6 +207,7 @@ class BinanceSession:
             market.sequence_rule,
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="bookTicker" not in self._channels,
+            meter=meter,
         )
         request = Request(symbol, f"{market.depth_path}?symbol={symbol}&limit={_SNAPSHOT_LEVELS}")
         book = self._books[symbol] = _BookFeed(symbol, builder, market.read_diff, to_base_units(listing))
@@ -211,10 +220,6 @@ class BinanceSession:
 
         return read
 
-    def _chunks(self) -> list[list[str]]:
-        size = _STREAMS_PER_REQUEST
-        return [self._streams[i : i + size] for i in range(0, len(self._streams), size)]
-
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """A frame that does not begin with the envelope of a stream subscribed to."""
         other = _decode_other(frame)
@@ -225,7 +230,10 @@ class BinanceSession:
             return read(frame, received_at)
         refusal = _refusal_of(other)
         if refusal:
-            raise VenueRefused(f"{self._venue} refused {self._asked_in(other.id)}: {refusal}")
+            asked = self._subscriptions.refused(other.id)
+            if asked is not None:
+                raise VenueRefused(f"{self._venue} refused {asked}: {refusal}")
+            return ()
         if other.result is not msgspec.UNSET:
             return ()
         if other.lastUpdateId is None:
@@ -244,13 +252,6 @@ class BinanceSession:
         symbol = stream.partition("@")[0].upper()
         what = f"stream {stream!r:.{VALUE_SHOWN}}"
         return f"{what} is not subscribed" + ("" if symbol in self._symbols else f", nor is symbol {symbol}")
-
-    def _asked_in(self, number: int | str | None) -> str:
-        chunks = self._chunks()
-        if not isinstance(number, int) or not 1 <= number <= len(chunks):
-            return "a request"
-        first, *more = chunks[number - 1]
-        return f"to subscribe to {first}" + (f" and {len(more)} more" if more else "")
 
 
 class _BookFeed:

@@ -4,8 +4,8 @@ What lives here: pure functions of one frame. What never does: subscriptions (`b
 contracts (`contracts.py`), sockets, clocks.
 
 Evidence: published examples of 2023-04 of linear and inverse contracts (publicTrade, orderbook, tickers).
-`cts`, the depths 200, 500 and 1000 and refusals are as the venue documents them. The only capture at hand is
-of an older protocol (2021), of which nothing is spoken.
+`cts`, the depths 200, 500 and 1000, refusals and spot, of which no frame was at hand, are as the venue
+documents them. The only capture is of an older protocol (2021), of which nothing is spoken.
 
     topic        type      event           fields
     publicTrade  snapshot  Trade           i id, p price, v size, T time, S: the taker's side; BT: a block
@@ -14,10 +14,12 @@ of an older protocol (2021), of which nothing is spoken.
     orderbook.N  snapshot  Book, FeedGap   b bids, a asks, u: the update's id; the whole book. Also sent after
                                            a restart of the venue, where u may start anew at 1
     orderbook.N  delta     Book, FeedGap   changed levels, 0 for one that is gone or leaves the depth;
-                                           u = last u + 1. Time is cts, the engine's, or else ts
+                                           u = last u + 1. Time is cts, the engine's, or else ts. Spot has
+                                           the depths 1, 50, 200 and 1000
     tickers      both      ReferencePrice  markPrice, indexPrice, fundingRate, nextFundingTime, at ts. A delta
                                            has what changed, the event has what the delta has; no event if
-                                           that is nothing. A dated future sends the last two as "": None
+                                           that is nothing. A dated future sends the last two as "": None.
+                                           Those of spot have none of these fields, and are not spoken
 
 A trade's id is a UUID, and a number here: 63 bits of the BLAKE2b of its text (`trade_id`). The database takes
 two trades for one where instrument, id and time agree, so that a collision would have to happen within a

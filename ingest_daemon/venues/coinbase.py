@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event
@@ -22,6 +23,7 @@ from ingest_daemon.venues import coinbase_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import StreamSession
 
 __all__ = ["COINBASE", "CoinbaseMarket", "CoinbaseSession"]
@@ -84,8 +86,9 @@ class CoinbaseSession(StreamSession):
         self._channels = channels
         self._readers: dict[tuple[bytes, bytes], Reader] = {}
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"matches", "level2_batch"} <= set(channels))
             for channel in channels:
-                for kind, read in self._read_kinds(channel, symbol, listing).items():
+                for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
                     self._readers[kind, symbol.encode()] = in_base_units(listing, read)
 
     def path(self) -> str:
@@ -116,10 +119,12 @@ class CoinbaseSession(StreamSession):
         read = self._readers.get((kind, frame[at : frame.find(b'"', at)]), self._read_other)
         return self.read_with(read, frame, received_at)
 
-    def _read_kinds(self, channel: str, symbol: str, listing: Listing) -> Mapping[bytes, Reader]:
+    def _read_kinds(
+        self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None
+    ) -> Mapping[bytes, Reader]:
         if channel == "matches":
-            readers = frames.match_readers(self._venue, channel, symbol, listing.instrument_id)
-            return dict(zip((b"match", b"last_match"), readers, strict=True))
+            match, last = frames.match_readers(self._venue, channel, symbol, listing.instrument_id)
+            return {b"match": metered(match, meter), b"last_match": last}
         if channel == "ticker":
             return {b"ticker": frames.quote_reader(symbol, listing.instrument_id)}
         builder = BookBuilder(
@@ -129,6 +134,7 @@ class CoinbaseSession(StreamSession):
             UnnumberedIds(),
             # Without the ticker the book is the only one to know the best prices.
             with_quotes="ticker" not in self._channels,
+            meter=meter,
         )
         again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
         read = self.books.add(builder, frames.update_reader(symbol), again)

@@ -116,7 +116,8 @@ def match_readers(venue: str, channel: str, symbol: str, instrument_id: int) -> 
         detail = f"trade {before} is followed by {data.trade_id}"
         cause = GapCause.SEQUENCE_BREAK
         ended_at = max(since, received_at)
-        return (FeedGap(venue, channel, instrument_id, since, ended_at, cause, detail, skipped), trade)
+        span = (since, ended_at, cause)
+        return (FeedGap(venue, channel, instrument_id, *span, detail, skipped, "trades"), trade)
 
     return read, read_last
 

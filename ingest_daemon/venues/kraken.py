@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event
@@ -21,6 +22,7 @@ from ingest_daemon.venues import kraken_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import StreamSession
 
 __all__ = ["KRAKEN", "KrakenMarket", "KrakenSession"]
@@ -83,8 +85,9 @@ class KrakenSession(StreamSession):
         self._channels = channels
         self._readers: dict[tuple[bytes, bytes], Reader] = {}
         for symbol, listing in symbols.items():
+            meter = meter_of(listing, is_wanted={"trade", "book"} <= set(channels))
             for channel in channels:
-                read = in_base_units(listing, self._reader(channel, symbol, listing))
+                read = in_base_units(listing, self._reader(channel, symbol, listing, meter))
                 self._readers[channel.encode(), symbol.encode()] = read
 
     def path(self) -> str:
@@ -117,9 +120,9 @@ class KrakenSession(StreamSession):
         read = self._readers.get((channel, frame[at : frame.find(b'"', at)]), self._read_other)
         return self.read_with(read, frame, received_at)
 
-    def _reader(self, channel: str, symbol: str, listing: Listing) -> Reader:
+    def _reader(self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None) -> Reader:
         if channel == "trade":
-            return frames.trade_reader(symbol, listing.instrument_id)
+            return metered(frames.trade_reader(symbol, listing.instrument_id), meter)
         if channel == "ticker":
             return frames.quote_reader(symbol, listing.instrument_id)
         builder = BookBuilder(
@@ -131,6 +134,7 @@ class KrakenSession(StreamSession):
             with_quotes="ticker" not in self._channels,
             checksum_rule=frames.AsksThenBidsCrc32(),
             kept_levels=_DEPTH,
+            meter=meter,
         )
         again = (_text("unsubscribe", channel, [symbol]), _text("subscribe", channel, [symbol]))
         return self.books.add(builder, frames.update_reader(symbol), again)

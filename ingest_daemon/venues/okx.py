@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event
@@ -23,13 +24,15 @@ from ingest_daemon.venues import okx_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
+from ingest_daemon.venues.metering import meter_of, metered
 from ingest_daemon.venues.stream_books import StreamSession
 
 __all__ = ["OKX", "OkxMarket", "OkxSession"]
 
-_BOOKS, _INDEX, _FUNDING = "books", "index-tickers", "funding-rate"
+_TRADES, _BOOKS, _INDEX, _FUNDING = "trades", "books", "index-tickers", "funding-rate"
+_LEVELS_TOLD = 400  # a side, of channel books
 _READERS: Mapping[str, Callable[[str, int], Reader]] = {
-    "trades": frames.trade_reader,
+    _TRADES: frames.trade_reader,
     "bbo-tbt": frames.best_reader,
     "tickers": frames.ticker_reader,
     "books5": frames.top_reader,
@@ -93,8 +96,9 @@ class OkxSession(StreamSession):
         self._requests: list[list[dict[str, str]]] = []
         for symbol, listing in symbols.items():
             mine = [channel for channel in channels if _has(symbol, channel)]
+            meter = meter_of(listing, is_wanted={_TRADES, _BOOKS} <= set(channels))
             for channel in mine:
-                self._readers[_key(channel, symbol)] = self._reader(channel, symbol, listing)
+                self._readers[_key(channel, symbol)] = self._reader(channel, symbol, listing, meter)
             if mine:
                 self._requests.append([_argument(channel, symbol) for channel in mine])
         if _INDEX in channels:
@@ -128,9 +132,10 @@ class OkxSession(StreamSession):
         read = self._readers.get(frame[: frame.find(b"}") + 1], self._read_other)
         return self.read_with(read, frame, received_at)
 
-    def _reader(self, channel: str, symbol: str, listing: Listing) -> Reader:
+    def _reader(self, channel: str, symbol: str, listing: Listing, meter: FlowMeter | None) -> Reader:
         if channel != _BOOKS:
-            return in_base_units(listing, _READERS[channel](symbol, listing.instrument_id))
+            read = _READERS[channel](symbol, listing.instrument_id)
+            return in_base_units(listing, metered(read, meter if channel == _TRADES else None))
         builder = BookBuilder(
             self._venue,
             channel,
@@ -139,6 +144,8 @@ class OkxSession(StreamSession):
             # Without a ticker the book is the only one to know the best prices.
             with_quotes=self._with_quotes,
             checksum_rule=frames.InterleavedCrc32(),
+            told_levels=_LEVELS_TOLD,
+            meter=meter,
         )
         argument = [_argument(channel, symbol)]
         again = (_text("unsubscribe", argument), _text("subscribe", argument))

@@ -4,7 +4,7 @@ What lives here: whose turn it is, and whether a price is new. What never does: 
 to ask (`poll.py`), sockets, clocks.
 
 A venue tells the same price until it has another: only what differs from the last told is an event. A session
-that starts anew tells the price that there is once more.
+that starts anew tells the price that there is once more. That a venue does not know a symbol is told once.
 """
 
 from __future__ import annotations
@@ -63,6 +63,7 @@ class PollSession:
         self._turns = deque(map(make_request, symbols))
         self._read_answer = read_answer
         self._told: dict[str, Hashable] = {}
+        self._unknown: set[str] = set()
 
     def path(self) -> str:
         """Nothing: there is no socket."""
@@ -103,11 +104,15 @@ class PollSession:
         return ()
 
     def answer(self, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
-        """As `parse`; VenueRefused names a symbol that the venue does not know."""
+        """As `parse`; VenueRefused names a symbol that the venue does not know, once."""
         found = self._read(body)
-        if found is None:
-            raise VenueRefused(f"{self._venue} refused: it has no price of {request.key}")
-        return self._tell(found, received_at)
+        if found is not None:
+            self._unknown.discard(request.key)
+            return self._tell(found, received_at)
+        if request.key in self._unknown:
+            return ()
+        self._unknown.add(request.key)
+        raise VenueRefused(f"{self._venue} refused: it has no price of {request.key}")
 
     def close(self, now: int) -> Sequence[FeedGap]:  # noqa: ARG002
         """None: a price that was not asked for is no gap of ours."""

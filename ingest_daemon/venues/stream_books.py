@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from ingest_daemon.books import BookBuilder, Diff, Fault, Snapshot
 from ingest_daemon.errors import ParseError
-from ingest_daemon.events import Event, FeedGap, GapCause
+from ingest_daemon.events import Event, GapCause
 from ingest_daemon.venues.base import Request
 from ingest_daemon.venues.fields import DECODE_ERRORS, Reader, explanation
 
@@ -102,10 +102,9 @@ class StreamBooks:
         messages, self._messages = self._messages, []
         return messages
 
-    def close(self, now: int) -> list[FeedGap]:
-        """The gaps of books that are out of sync, as if they ended `now`."""
-        gaps = [builder.open_gap(now) for builder in self._builders]
-        return [gap for gap in gaps if gap is not None]
+    def close(self, now: int) -> list[Event]:
+        """The gaps of books that are out of sync, as if they ended `now`, and the flow that is open."""
+        return [event for builder in self._builders for event in builder.close(now)]
 
 
 class StreamSession:
@@ -136,6 +135,6 @@ class StreamSession:
         """Nothing is ever asked for, so any answer is wrong."""
         raise ParseError(f"answer to {request.path}, which was not asked for")
 
-    def close(self, now: int) -> Sequence[FeedGap]:
-        """The gaps of books that are out of sync."""
+    def close(self, now: int) -> Sequence[Event]:
+        """The gaps of books that are out of sync, and the flow that is open."""
         return self.books.close(now)

@@ -19,6 +19,7 @@ _MEANINGS: Final = (
     (schema.TRADES, "Executions at the venues, exactly once by (instrument, trade id, time)."),
     (schema.QUOTES, "Best bid and ask after each change. Level 1."),
     (schema.BOOKS, "The top of the book, at most 20 levels a side. Level 2."),
+    (schema.BOOK_FLOWS, "What was placed, withdrawn and traded in a book, by second, side and distance."),
     (schema.REFERENCE_PRICES, "Mark price, index price and funding of derivatives."),
     (schema.FEED_GAPS, "Spans in which data is known to be missing, and why."),
     (schema.REJECTED_FRAMES, "Frames that could not be parsed, as received, with the reason."),

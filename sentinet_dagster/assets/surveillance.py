@@ -3,8 +3,11 @@
 What lives here: read → pure function → replace the range → report. What never does: arithmetic on market data
 (it is in `surveillance/`), SQL (it is in `queries.sql`), deciding what is due (it is in `planning.py`).
 
-A run is about the windows of its partition: all that are closed, or the range in its tags. Whatever the
-range, a window's rows are the same: each function is given the look-back that it declares.
+A run is about the windows of its partitions: all that are closed, or the range in its tags. Whatever the
+range, a window's rows are the same: each function is given the look-back that it declares. Two tags spare
+reading facts: TOUCHED_TAG, the parts of the range that changed since they were built; INSTRUMENTS_TAG, the
+instruments whose facts did. What is judged from windows is judged for the whole range and for everybody: it
+looks at the past and at the others, and costs little.
 """
 
 # No `from __future__ import annotations`: Dagster reads the annotations of decorated functions as objects.
@@ -29,35 +32,39 @@ from dagster import (
     asset,
 )
 
+from sentinet_dagster.assets.building import READ_AT_ONCE, build, build_for
 from sentinet_dagster.assets.market import MARKET_ASSETS, column_schema
 from sentinet_dagster.partitions import (
+    HOUR,
     HOURS,
     RULES,
-    SILENCE,
     WITH_PREVIOUS_HOUR,
     hour_ranges,
     in_microseconds,
+    is_whole,
     moment,
     slices,
+    tagged_instruments,
+    tagged_pieces,
     tagged_range,
 )
 from sentinet_dagster.planning import closed_until
 from sentinet_dagster.resources import ModelStore, SurveillanceConfig, Timescale, surveillance_code_hash
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.alerts import ALERT_LOOKBACK, build_alerts
+from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK, alert_lookback, build_alerts
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST, build_scores
-from sentinet_dagster.surveillance.windows import build_windows
+from sentinet_dagster.surveillance.settings import SurveillanceSettings
 
-__all__ = ["SURVEILLANCE_ASSETS"]
+__all__ = ["CODE_HASH", "SURVEILLANCE_ASSETS"]
 
-_CODE_HASH: Final = surveillance_code_hash()
-_READ_AT_ONCE: Final = timedelta(minutes=10)  # bounds the memory of a whole hour: millions of facts
-_Facts = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame, pl.DataFrame]
+CODE_HASH: Final = surveillance_code_hash()
+"""Says, in each alert, which code judged."""
 
-# Up to a day of hours in one run, judged one after the other: a run's start is paid once.
-_BACKFILL: Final = BackfillPolicy.multi_run(max_partitions_per_run=24)
+# A backfill is one run, whatever it spans: judging is fast and starting a run is not, and Dagster would run
+# the assets of more than one run one after the other, because they look back on the hour before.
+_BACKFILL: Final = BackfillPolicy.single_run()
 
 
 def _judged(
@@ -77,7 +84,7 @@ def _judged(
             group_name="surveillance",
             partitions_def=HOURS,
             backfill_policy=_BACKFILL,
-            code_version=_CODE_HASH[:12],
+            code_version=CODE_HASH[:12],
         )
 
 
@@ -92,18 +99,26 @@ def _looking_back(relation: schema.Relation) -> AssetDep:
 )
 def windows(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult[None]:
     """Facts → windows. No look-back, but for telling silence."""
+    tags = context.run.tags
+    start, end = _range(context, timescale)
+    pieces, instruments = tagged_pieces(tags), tagged_instruments(tags)
+    if is_whole(tags):
+        timescale.fetch("claim_late_hours", run_id=context.run.run_id, start=start, end=end)
 
-    def build(start: datetime, end: datetime) -> pl.DataFrame:
-        parts = slices(start, end, _READ_AT_ONCE)
-        return pl.concat([build_windows(*_facts(timescale, low, high), low, high) for low, high in parts])
+    def judge(low: datetime, high: datetime) -> pl.DataFrame:
+        built = (
+            build(timescale, low, high)
+            if instruments is None
+            else build_for(timescale, instruments, low, high)
+        )
+        timescale.replace(schema.WINDOWS, built.frame, low, high, built.instruments)
+        return built.frame
 
-    def judge(start: datetime, end: datetime) -> pl.DataFrame:
-        frame = build(start, end)
-        if start not in _with_facts(frame):
-            frame = pl.concat([build(start - SILENCE, start), frame])
-        return _without_silence(frame).filter(pl.col("window_start") >= start)
-
-    return _replace(context, timescale, schema.WINDOWS, judge)
+    wanted = [(start, end)] if pieces is None else pieces
+    parts = _with_facts(
+        context, timescale, [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
+    )
+    return _in_turn(context, timescale, schema.WINDOWS, (start, end), parts, judge)
 
 
 @_judged(
@@ -175,8 +190,8 @@ def alerts(
     instruments = timescale.read(schema.INSTRUMENTS, "instruments")
 
     def judge(start: datetime, end: datetime) -> pl.DataFrame:
-        read = partial(timescale.read, start=start - ALERT_LOOKBACK, end=end)
-        return build_alerts(
+        read = partial(timescale.read, start=start - alert_lookback(settings), end=end)
+        found = build_alerts(
             read(schema.WINDOWS, "windows"),
             read(schema.FEATURES, "features"),
             read(schema.CORRELATIONS, "correlations"),
@@ -185,11 +200,16 @@ def alerts(
             settings,
             start,
             end,
-            _CODE_HASH,
+            CODE_HASH,
         )
+        _record_alerts(timescale, f"run {context.run.run_id}", settings, found, start, end)
+        return found
 
-    note = f"run {context.run.run_id}"
-    return _replace(context, timescale, schema.ALERTS, judge, write=partial(_record_alerts, timescale, note))
+    whole = _range(context, timescale)
+    result = _in_turn(context, timescale, schema.ALERTS, whole, list(hour_ranges(*whole)), judge)
+    if is_whole(context.run.tags):
+        timescale.fetch("settle_late_hours", run_id=context.run.run_id)
+    return result
 
 
 def _replace(
@@ -197,29 +217,69 @@ def _replace(
     timescale: Timescale,
     relation: schema.Relation,
     judge: Callable[[datetime, datetime], pl.DataFrame],
-    write: Callable[[pl.DataFrame, datetime, datetime], None] | None = None,
 ) -> MaterializeResult[None]:
-    """Judge the run's range, each hour alone and in order, and report."""
-    began = time.perf_counter()
-    start, end = _range(context, timescale)
-    written = []
-    for low, high in hour_ranges(start, end):
+    """Judge the run's range, each hour alone and in order: its rows become what `judge` says."""
+
+    def replaced(start: datetime, end: datetime) -> pl.DataFrame:
+        frame = judge(start, end)
+        timescale.replace(relation, frame, start, end)
+        return frame
+
+    whole = _range(context, timescale)
+    return _in_turn(context, timescale, relation, whole, list(hour_ranges(*whole)), replaced)
+
+
+def _in_turn(
+    context: AssetExecutionContext,
+    timescale: Timescale,
+    relation: schema.Relation,
+    whole: tuple[datetime, datetime],
+    parts: Sequence[tuple[datetime, datetime]],
+    judge: Callable[[datetime, datetime], pl.DataFrame],
+) -> MaterializeResult[None]:
+    """Judge the parts one by one, each under the lock of its hour, and report what came of the whole."""
+    began, rows = time.perf_counter(), 0
+    completeness: list[float] = []
+    for number, (low, high) in enumerate(parts, start=1):
         with timescale.hour_lock(relation, low):
             frame = judge(low, high)
-            if write is None:
-                timescale.replace(relation, frame, low, high)
-            else:
-                write(frame, low, high)
-        written.append(frame)
+        rows += len(frame)
+        if "completeness" in frame.columns and len(frame):
+            completeness.append(frame["completeness"].min())  # type: ignore[arg-type]
+        if (
+            high - whole[0] > HOUR and high.minute == 0
+        ):  # a backfill says how far it is, a micro-batch nothing
+            context.log.info(
+                f"{relation.name} judged to {high:%Y-%m-%d %H:%M}, part {number} of {len(parts)}"
+            )
     return MaterializeResult(
         metadata={
-            "dagster/partition_row_count": sum(map(len, written)),
-            "range_start": start.isoformat(),
-            "range_end": end.isoformat(),
+            "dagster/partition_row_count": rows,
+            "range_start": whole[0].isoformat(),
+            "range_end": whole[1].isoformat(),
             "seconds": round(time.perf_counter() - began, 3),
-            **_completeness(written),
+            **({"completeness_min": min(completeness)} if completeness else {}),
         }
     )
+
+
+def _with_facts(
+    context: AssetExecutionContext, timescale: Timescale, parts: Sequence[tuple[datetime, datetime]]
+) -> list[tuple[datetime, datetime]]:
+    """The parts without those whose facts are no longer kept: their windows stay as they were built.
+
+    Windows outlive facts (config/storage.yaml): built again of nothing they would take back what was found.
+    """
+    kept = [
+        (low, high)
+        for low, high in parts
+        if not timescale.fetch("facts_are_gone", start=low, end=high)[0]["are_gone"]
+    ]
+    if len(kept) < len(parts):
+        context.log.warning(
+            f"{len(parts) - len(kept)} of {len(parts)} parts stay as they are: their facts are no longer kept"
+        )
+    return kept
 
 
 def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
@@ -242,54 +302,16 @@ def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[dateti
     return hours.start, max(hours.start, min(hours.end, closed))
 
 
-def _completeness(written: Sequence[pl.DataFrame]) -> dict[str, float]:
-    """The worst completeness among the rows, where the relation says it and there are rows."""
-    found = [
-        frame["completeness"].min() for frame in written if "completeness" in frame.columns and len(frame)
-    ]
-    return {"completeness_min": min(found)} if found else {}  # type: ignore[type-var, dict-item]
-
-
-def _facts(timescale: Timescale, start: datetime, end: datetime) -> _Facts:
-    """What `build_windows` takes, in its order."""
-    read = partial(timescale.read, start=start, end=end)
-    return (
-        read(schema.TRADES, "trades"),
-        read(schema.QUOTES, "quotes"),
-        read(schema.BOOKS, "books"),
-        read(schema.FEED_GAPS, "feed_gaps"),
-        read(schema.REJECTED_FRAMES, "rejected_frames"),
-        timescale.read(schema.INSTRUMENTS, "instruments"),
-    )
-
-
-def _with_facts(frame: pl.DataFrame) -> pl.Series:
-    """The starts of the windows in which anything is known to have happened, a gap included, ascending."""
-    counts = pl.col("trade_count") + pl.col("quote_count") + pl.col("book_count") + pl.col("refused_frames")
-    known = (counts > 0) | (pl.col("book_completeness") < 1)
-    return frame.filter(known)["window_start"].unique().sort()
-
-
-def _without_silence(frame: pl.DataFrame) -> pl.DataFrame:
-    """The windows at most SILENCE after one with facts: while nobody feeds us there is nothing to judge.
-
-    It depends on the facts of the last SILENCE alone, so that a backfill of the hour leaves out the same
-    windows.
-    """
-    heard = _with_facts(frame).to_frame("heard_at")
-    return (
-        frame.sort("window_start", "instrument_id")
-        .join_asof(heard, left_on="window_start", right_on="heard_at", strategy="backward", tolerance=SILENCE)
-        .filter(pl.col("heard_at").is_not_null())
-        .drop("heard_at", strict=False)
-    )
-
-
 def _record_alerts(
-    timescale: Timescale, note: str, frame: pl.DataFrame, start: datetime, end: datetime
+    timescale: Timescale,
+    note: str,
+    settings: SurveillanceSettings,
+    found: pl.DataFrame,
+    start: datetime,
+    end: datetime,
 ) -> None:
     """Open, bring up to date, reopen, retract: never delete."""
-    rows = [{**row, "evidence": json.loads(row["evidence"])} for row in frame.iter_rows(named=True)]
+    rows = [{**row, "evidence": json.loads(row["evidence"])} for row in found.iter_rows(named=True)]
     timescale.fetch(
         "record_alerts",
         alerts=json.dumps(rows, default=datetime.isoformat),
@@ -297,6 +319,9 @@ def _record_alerts(
         end=end,
         actor="sentinet",
         note=note,
+        lookback=f"{JUDGE_LOOKBACK // timedelta(microseconds=1)} microseconds",
+        code_hash=CODE_HASH,
+        config_hash=settings.config_hash,
     )
 
 

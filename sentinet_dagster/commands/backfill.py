@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from sentinet_dagster.commands.console import EXIT_NO, JsonOption, parse_time, print_json, say
 from sentinet_dagster.runtime.errors import UserError
 
-if TYPE_CHECKING:
-    from dagster import DagsterInstance
-
-    from sentinet_dagster.runtime.dagster_api import Backfill
-
 HOUR = timedelta(hours=1)
 MOST_HOURS = 24 * 366
-TAGS = {"sentinet/asked_by": "sentinet backfill"}
-_POLL_S = 1.0
-
-Progress = Callable[[int, int], None]  # succeeded, failed
+PART_HOURS = 24  # judged by one run; measured: 24 runs of an hour take half as long again
 
 
 def backfill(
@@ -34,19 +24,27 @@ def backfill(
     end: Annotated[
         str | None, typer.Option("--to", help="Moment after the last; without it, now.", show_default=False)
     ] = None,
+    instrument: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--instrument",
+            help="Build the windows of this one alone: BTC-USDT or binance/BTC-USDT; may be repeated. "
+            "What is judged from windows is judged for all: they are held against one another.",
+            show_default=False,
+        ),
+    ] = None,
     wait: Annotated[
         bool, typer.Option("--wait", help="Wait for Dagster to finish (without `sentinet up`: always).")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on: leave out the days that the same backfill has judged.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> int:
-    """Judge the hours that [--from, --to) touches, again or for the first time."""
+    """Judge the hours that [--from, --to) touches, again or for the first time, a day at a time."""
     now = datetime.now(UTC)
     hours = hours_between(parse_time(start, now), parse_time(end, now) if end else now)
-
-    def report(succeeded: int, failed: int) -> None:
-        say(f"{_count(hours)}: {succeeded} runs succeeded, {failed} failed")
-
-    result = _judge(hours, wait, report)
+    result = _judge(hours, tuple(instrument or ()), wait or resume, resume)
     if as_json:
         print_json(result)
     else:
@@ -73,101 +71,46 @@ def hours_between(start: datetime, end: datetime) -> list[datetime]:
     return [first + number * HOUR for number in range(count)]
 
 
-def _judge(hours: Sequence[datetime], wait: bool, report: Progress) -> dict[str, Any]:
+def days(hours: Sequence[datetime]) -> list[Sequence[datetime]]:
+    """The hours in parts that one run judges, cut at midnight UTC: the same parts wherever one begins.
+
+    >>> [len(part) for part in days(hours_between(datetime(2026, 1, 1, 22), datetime(2026, 1, 3, 2)))]
+    [2, 24, 2]
+    """
+    parts: dict[datetime, list[datetime]] = {}
+    for hour in hours:
+        parts.setdefault(hour - hour.hour % PART_HOURS * HOUR, []).append(hour)
+    return list(parts.values())
+
+
+def _judge(hours: Sequence[datetime], wanted: Sequence[str], wait: bool, resume: bool) -> dict[str, Any]:
+    from sentinet_dagster.commands import backfilling
     from sentinet_dagster.runtime.home import Home
     from sentinet_dagster.runtime.status import running_state
 
     state = running_state(Home.from_environment(os.environ))
-    if state is not None and "dagster" in state.addresses:
-        return _through_dagster(state.addresses["dagster"], hours, wait, report)
-    return _in_process(hours, report)
-
-
-def _through_dagster(url: str, hours: Sequence[datetime], wait: bool, report: Progress) -> dict[str, Any]:
-    """Ask the Dagster that runs."""
-    from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
-    from sentinet_dagster.partitions import partition_key
-    from sentinet_dagster.runtime.dagster_api import Backfill, DagsterApi
-
-    keys = [partition_key(hour) for hour in hours]
-    paths = [key.path for asset in SURVEILLANCE_ASSETS for key in asset.keys]
-    with DagsterApi(url) as dagster:
-        backfill_id = dagster.launch_backfill(paths, keys, TAGS)
-        standing = _follow(dagster.backfill, backfill_id, report) if wait else Backfill("REQUESTED", 0, 0)
-    failed = standing.failed + (0 if standing.status in ("REQUESTED", "COMPLETED_SUCCESS") else 1)
-    return {
-        "hours": keys,
-        "by": "dagster",
-        "backfill_id": backfill_id,
-        "status": standing.status,
-        "runs": {"succeeded": standing.succeeded, "failed": failed},
-    }
-
-
-def _follow(ask: Callable[[str], Backfill], backfill_id: str, report: Progress) -> Backfill:
-    told = None
-    while True:
-        standing = ask(backfill_id)
-        if (standing.succeeded, standing.failed) != told:
-            told = (standing.succeeded, standing.failed)
-            report(*told)
-        if standing.is_over:
-            return standing
-        time.sleep(_POLL_S)
-
-
-def _in_process(hours: Sequence[datetime], report: Progress) -> dict[str, Any]:
-    """Without a running Dagster: run the same job here, hour by hour, and record the runs in its database."""
-    with _instance() as instance:
-        # Settings and resources are read at import: after `_instance` has set the environment.
-        from sentinet_dagster.definitions import defs
-        from sentinet_dagster.partitions import partition_key
-
-        job = defs.resolve_job_def("judge_windows")
-        keys = [partition_key(hour) for hour in hours]
-        outcomes = []
-        for key in keys:
-            run = job.execute_in_process(
-                instance=instance, partition_key=key, raise_on_error=False, tags=TAGS
-            )
-            outcomes.append(run.success)
-            report(outcomes.count(True), outcomes.count(False))
-    failed = outcomes.count(False)
-    return {
-        "hours": keys,
-        "by": "this process",
-        "backfill_id": None,
-        "status": "COMPLETED_FAILED" if failed else "COMPLETED_SUCCESS",
-        "runs": {"succeeded": outcomes.count(True), "failed": failed},
-    }
-
-
-@contextmanager
-def _instance() -> Iterator[DagsterInstance]:
-    """Dagster's instance in the home, on a database that is there for as long as the block."""
-    from sentinet_dagster.commands.database import config_directory, open_databases
-    from sentinet_dagster.runtime.home import Home
-    from sentinet_dagster.runtime.parts import dagster_environment, lay_out_dagster_home
-
-    home = Home.from_environment(os.environ)
-    with open_databases() as database:
-        if not database.dagster_url:
-            raise UserError("SENTINET_DAGSTER_DATABASE_URL is not set: Dagster needs a database of its own")
-        lay_out_dagster_home(home)
-        os.environ.update(dagster_environment(home, database, config_directory()))
-        from dagster import DagsterInstance
-
-        with DagsterInstance.get() as instance:
-            yield instance
+    by_dagster = state is not None and "dagster" in state.addresses
+    instruments = backfilling.numbers_of(wanted) if wanted else None
+    opened = (
+        backfilling.through_dagster(state.addresses["dagster"])  # type: ignore[union-attr]
+        if by_dagster
+        else backfilling.in_this_process()
+    )
+    with opened as judge:
+        if by_dagster and not wait:
+            done = backfilling.ask(judge, hours, instruments)
+        else:
+            done = backfilling.judge_in_order(judge, days(hours), instruments, resume, say)
+    return {"hours": [f"{hour:%Y-%m-%d-%H:%M}" for hour in hours], "instruments": instruments, **done}
 
 
 def _sentence(result: dict[str, Any]) -> str:
-    hours = f"{_count(result['hours'])} from {result['hours'][0]}"
+    count = len(result["hours"])
+    hours = f"{'1 hour' if count == 1 else f'{count} hours'} from {result['hours'][0]}"
     if result["status"] == "REQUESTED":
-        return f"Dagster judges {hours}: backfill {result['backfill_id']}."
+        return f"Dagster judges {hours}: backfill {result['backfill_ids'][0]}."
     runs = result["runs"]
-    return f"Judged {hours}: {runs['succeeded']} runs succeeded, {runs['failed']} failed."
-
-
-def _count(hours: Sequence[object]) -> str:
-    return "1 hour" if len(hours) == 1 else f"{len(hours)} hours"
+    skipped = f", {result['skipped']} left out" if result["skipped"] else ""
+    if runs["failed"]:
+        return f"{runs['succeeded']} days of {hours} were judged, then one failed. After mending: --resume."
+    return f"Judged {hours}: {runs['succeeded']} runs succeeded{skipped}."

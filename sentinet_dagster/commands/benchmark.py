@@ -20,21 +20,28 @@ def _root() -> None:
 @app.command("parse")
 def parse(
     files: Annotated[
-        list[Path],
-        typer.Argument(metavar="FILES...", help="Recordings: `<ns> <raw JSON>` a line, plain or gzip."),
-    ],
+        list[Path] | None,
+        typer.Argument(metavar="[FILES...]", help="Recordings: `<ns> <raw JSON>` a line, plain or packed."),
+    ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.001, max=60, help="At least so long for each channel.")
+    ] = 0.5,
     as_json: JsonOption = False,
 ) -> None:
-    """Frames a second that one core parses, by protocol and kind of stream."""
-    from sentinet_dagster.runtime.benchmarks import measure_parsing
+    """Frames a second that one core parses, by protocol and channel.
 
-    rates = measure_parsing(files)
+    Every channel of every dialect is measured: on the recordings given, and where they have none of it, on
+    frames that the venue server makes.
+    """
+    from sentinet_dagster.runtime.parse_benchmark import measure_parsing
+
+    rates = measure_parsing(files or [], seconds)
     if as_json:
         print_json({"venues": rates})
         return
     for protocol, kinds in rates.items():
         for kind, rate in kinds.items():
-            typer.echo(f"{protocol:<14} {kind:<14} {rate['frames_per_s']:>12,.0f} frames/s")
+            typer.echo(f"{protocol:<16} {kind:<16} {rate['frames_per_s']:>12,.0f} frames/s, {rate['from']}")
 
 
 @app.command("store")

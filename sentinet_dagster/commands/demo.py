@@ -18,6 +18,7 @@ from sentinet_dagster.commands.console import (
     say,
     to_json,
 )
+from sentinet_dagster.commands.recording import RecordOption, record_into
 from sentinet_dagster.runtime.errors import UserError
 
 
@@ -38,6 +39,7 @@ def demo(
     no_view: Annotated[
         bool, typer.Option("--no-view", help="Plain lines instead of the live screen.")
     ] = False,
+    record: RecordOption = None,
     as_json: JsonOption = False,
 ) -> int:
     """Show a simulated market with scripted abuse, live. Exit 0 only if all that had time to be found was."""
@@ -47,6 +49,7 @@ def demo(
     if summary is not None and not summary.absolute().parent.is_dir():
         raise UserError(f"--summary {summary}: there is no folder {summary.absolute().parent}")
 
+    record_into(record)
     from sentinet_dagster.runtime.demo import DemoOptions, run_demo
     from sentinet_dagster.runtime.home import Home
 

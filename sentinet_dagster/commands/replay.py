@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,7 +17,10 @@ from sentinet_dagster.commands.console import JsonOption, print_json, say
 def replay(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILES...", help="Recordings: `<ns> <raw JSON>` a line, plain or gzip."),
+        typer.Argument(
+            metavar="FILES...",
+            help="Recordings, or folders of them: `<ns> <raw JSON>` a line, plain, gzip or zstd.",
+        ),
     ],
     speed: Annotated[
         float | None,
@@ -30,7 +32,7 @@ def replay(
         str | None,
         typer.Option(
             metavar="PROTOCOL",
-            help="What the files speak; without it they are recognised.",
+            help="What files speak that do not say it; without it they are recognised.",
             show_default=False,
         ),
     ] = None,
@@ -55,14 +57,19 @@ def replay(
         }
         for name, stream in sorted(report.streams.items())
     }
+    for cut in report.cuts:
+        say(f"sentinet: {cut.path}: {cut.reason}; {cut.lines:,} lines of it are read")
+    if report.missed:
+        say(f"sentinet: {report.missed:,} lines are missing: the daemon could not record them")
     if as_json:
-        print_json({"streams": streams})
+        cuts = [{"path": cut.path, "lines": cut.lines, "reason": cut.reason} for cut in report.cuts]
+        print_json({"streams": streams, "cuts": cuts, "missed": report.missed})
     else:
         _print_table(streams)
 
 
 def _migrate_if_empty(url: str) -> None:
-    from sentinet_dagster.commands.database import configured_instruments, is_empty
+    from sentinet_dagster.commands.database import config_directory, configured_instruments, is_empty
     from sentinet_dagster.runtime import database
     from sentinet_dagster.runtime.database_url import connect, without_password
 
@@ -71,7 +78,7 @@ def _migrate_if_empty(url: str) -> None:
         empty = is_empty(connection)
     if empty:
         say(f"{without_password(url)} is empty: migrating it first")
-        database.migrate(url, database.Chunks.from_environment(os.environ))
+        database.migrate(url, database.read_storage(config_directory()))
     database.watch(url, instruments)
 
 

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sentinet_dagster.commands.console import JsonOption, print_json, say
+from sentinet_dagster.commands.recording import RecordOption, record_into
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sentinet_dagster.runtime.home import Home
     from sentinet_dagster.runtime.state import RunState
 
@@ -19,6 +22,7 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")
     ] = False,
+    record: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Start the database, the ingest daemon and Dagster, and keep them running."""
@@ -26,6 +30,7 @@ def up(
     from sentinet_dagster.runtime import service
     from sentinet_dagster.runtime.home import Home
 
+    record_into(record)
     home = Home.from_environment(os.environ)
     instruments = configured_instruments()  # a wrong configuration is said here, before anything is made
 
@@ -84,16 +89,36 @@ def _collect(home: Home) -> dict[str, Any]:
         "phase": state.phase if state else None,
         "processes": reading.process_table(state),
         "database": None,
+        "storage": None,
         "addresses": state.addresses if state else {},
         "feeds": {},
+        "judging": {},
     }
     if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
         return result
     with open_database() as url, connect(url, autocommit=True) as connection:
         result["database"] = reading.database_status(connection, url)
         if not is_empty(connection):
+            result["storage"] = reading.storage_status(connection)
             result["feeds"] = reading.feed_status(connection)
+            result["judging"] = reading.judging_status(connection)
     return result
+
+
+def _print_judging(console: Console, judging: dict[str, Any]) -> None:
+    for failed in judging.get("failed_ranges", ()):
+        console.print(
+            f"[red]cannot be judged[/red]  {failed['range_start']:%Y-%m-%d %H:%M:%S} to "
+            f"{failed['range_end']:%H:%M:%S} UTC, {failed['attempts']} attempts: ",
+            end="",
+        )
+        console.print(failed["error"], markup=False)
+    late = judging.get("late_hours")
+    if late:
+        console.print(
+            f"[yellow]too late[/yellow]  facts of {len(late)} hours from {late[0]['hour']:%Y-%m-%d %H:%M} to "
+            f"{late[-1]['hour']:%Y-%m-%d %H:%M} UTC wait for `sentinet backfill`"
+        )
 
 
 def _print_status(result: dict[str, Any]) -> None:
@@ -105,8 +130,11 @@ def _print_status(result: dict[str, Any]) -> None:
     if result["database"]:
         database = result["database"]
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
+    if result["storage"]:
+        _print_storage(console, result["storage"])
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
+    _print_judging(console, result["judging"])
     if not result["processes"]:
         console.print("Nothing runs. Start it with `sentinet up`.")
         return
@@ -122,3 +150,21 @@ def _print_status(result: dict[str, Any]) -> None:
             f"{venue}: {feed['rows']:,} rows, {feed['rows_per_s']}/s, last {feed['silent_s']} s ago, "
             f"{feed['gaps']} gaps"
         )
+
+
+def _print_storage(console: Console, storage: dict[str, Any]) -> None:
+    able = "hypertables" if storage["hypertables"] else "plain tables"
+    packed = "columnstore" if storage["compression"] else "no compression"
+    console.print(
+        f"storage   {storage['edition']}: {able}, {packed}; "
+        f"what is too old is removed by {storage['retention_by']}"
+    )
+    for name, relation in storage["relations"].items():
+        kept = "for ever" if relation["kept_days"] is None else f"{relation['kept_days']:g} days"
+        line = f"          {name:<28} {relation['mb']:>10,.1f} MB  kept {kept}"
+        if relation["columnstore"]:
+            sizes = relation["columnstore"]
+            line += f", {sizes['from_mb']:,.1f} MB stored in {sizes['to_mb']:,.1f}"
+        console.print(line)
+    for name in storage["to_move"]:
+        console.print(f"          {name} is no hypertable yet: see `sentinet migrate --to-hypertables`")

@@ -19,9 +19,9 @@ sentinet_dagster.launcher`.
   monitoring's `start_timeout_seconds` counts that time; to hold many, limit them in the
   QueuedRunCoordinator.
 - When a source file of the code location changes, the worker begins afresh before the next run.
-- What starts threads or opens sockets when imported (polars does) is not preloaded: runs import it
-  themselves. Import such a library inside the ops and assets that use it, and the rest of the location
-  stays warm.
+- What starts threads or opens sockets when imported is not preloaded: runs import it themselves. Import
+  such a library inside the ops and assets that use it, and the rest of the location stays warm. If its
+  threads are known to idle, name them in `idle_threads` (polars: `polars-ooc-clea`) and it is warm, too.
 
 What never lives here: anything of one project. The directory can be taken as it is.
 """
@@ -97,6 +97,7 @@ class WarmRunLauncher(RunLauncher[DagsterInstance], ConfigurableClass):
             preload_modules=configuration.preload_modules,
             preload_location=configuration.preload_location,
             watch_paths=configuration.watch_paths,
+            idle_threads=configuration.idle_threads,
         )
 
     def launch_run(self, context: LaunchRunContext) -> None:

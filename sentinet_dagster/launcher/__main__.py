@@ -17,7 +17,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from . import WarmRunLauncher
 from .channel import SETTINGS_VARIABLE, Channel, Environment, WorkerGoneError, WorkerSettings
-from .preload import SINGLE_THREAD
+from .preload import SINGLE_THREAD, WITHOUT_BACKGROUND
 from .process import leave
 from .task import TASK_VARIABLE, Task, perform
 from .worker import HANDOVER_VARIABLE, STOP_GRACE_SECONDS, STOP_PATIENCE_SECONDS, Worker
@@ -85,6 +85,10 @@ def _without_threads(settings: WorkerSettings) -> WorkerSettings:
     """Keep libraries from starting threads at import, unless the user set how many. Survives an exec."""
     ours = [name for name in SINGLE_THREAD if name not in os.environ]
     os.environ.update({name: SINGLE_THREAD[name] for name in ours})
+    for name, setting in WITHOUT_BACKGROUND.items():
+        given = os.environ.get(name, "")
+        if not given.endswith(setting):
+            os.environ[name] = f"{given},{setting}" if given else setting
     settings = replace(settings, thread_variables=(*settings.thread_variables, *ours))
     os.environ[SETTINGS_VARIABLE] = settings.to_json()
     return settings

@@ -82,6 +82,7 @@ class WorkerSettings:
     preload_modules: tuple[str, ...] = ()
     preload_location: bool = True
     watch_paths: tuple[str, ...] = ()
+    idle_threads: tuple[str, ...] = ()
     detached: bool = False
     parent: int | None = None
     thread_variables: tuple[str, ...] = ()
@@ -99,7 +100,7 @@ class WorkerSettings:
     def from_json(text: str) -> WorkerSettings:
         """Read what `to_json` wrote."""
         fields = json.loads(text)
-        for name in ("preload_modules", "watch_paths", "thread_variables"):
+        for name in ("preload_modules", "watch_paths", "idle_threads", "thread_variables"):
             fields[name] = tuple(fields[name])
         return WorkerSettings(**fields)
 

@@ -44,6 +44,14 @@ SCHEMA = {
         description="Files or directories, besides imported source files, whose change makes the worker "
         "begin afresh: what the code location reads when it is imported.",
     ),
+    "idle_threads": Field(
+        Array(StringSource),
+        is_required=False,
+        default_value=[],
+        description="Names of native threads (/proc/<pid>/task/*/comm) that do not keep code from being "
+        "preloaded: a library starts them when imported, they wait without holding a lock, and runs, which "
+        "have no copy of them, do without.",
+    ),
     "start_worker": Field(
         BoolSource,
         is_required=False,
@@ -85,6 +93,7 @@ class Configuration:
     preload_modules: tuple[str, ...]
     preload_location: bool
     watch_paths: tuple[str, ...]
+    idle_threads: tuple[str, ...]
     start_worker: bool
     start_timeout_seconds: int
     terminate_grace_seconds: int
@@ -104,6 +113,7 @@ class Configuration:
             preload_modules=tuple(values["preload_modules"]),
             preload_location=values["preload_location"],
             watch_paths=tuple(str(Path(path).absolute()) for path in values["watch_paths"]),
+            idle_threads=tuple(values["idle_threads"]),
             start_worker=values["start_worker"],
             start_timeout_seconds=values["start_timeout_seconds"],
             terminate_grace_seconds=values["terminate_grace_seconds"],

@@ -29,6 +29,12 @@ from dagster._serdes.config_class import ConfigurableClassData
 # MKL and rayon start theirs when first used, which is after the fork.
 SINGLE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 
+# The jemallocs inside polars and pyarrow, each by its own prefix. Added to what is set: the last word counts.
+WITHOUT_BACKGROUND = {
+    "_RJEM_MALLOC_CONF": "background_thread:false",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
+
 # What Dagster imports when it executes a run. A name that a release drops costs time, nothing else.
 _IMPORTED_LATE = (
     "dagster._cli",
@@ -44,16 +50,18 @@ Stamp = tuple[int, int] | None
 logger = logging.getLogger(__name__)
 
 
-def fork_hazard(known_sockets: Iterable[str] = ()) -> str | None:
-    """Why a fork would be a broken copy, or None: other threads hold locks, sockets would be shared."""
+def fork_hazard(known_sockets: Iterable[str] = (), idle_threads: Iterable[str] = ()) -> str | None:
+    """Why a fork would be a broken copy, or None: other threads hold locks, sockets would be shared.
+
+    `idle_threads` are the names of native threads that the user vouches for: idle, and not missed by a run.
+    """
     if threading.active_count() > 1:
         names = sorted(
             thread.name for thread in threading.enumerate() if thread is not threading.main_thread()
         )
         return f"threads run: {', '.join(names)}"
-    tasks = list(Path("/proc/self/task").iterdir())
-    if len(tasks) > 1:
-        names = sorted(_text(task / "comm") for task in tasks if task.name != str(os.getpid()))
+    tasks = [task for task in Path("/proc/self/task").iterdir() if task.name != str(os.getpid())]
+    if names := sorted({_text(task / "comm") for task in tasks}.difference(idle_threads)):
         return f"native threads run: {', '.join(names)}"
     if opened := open_sockets() - set(known_sockets):
         return f"{len(opened)} sockets are open"
@@ -74,13 +82,20 @@ def open_sockets() -> set[str]:
 class Code:
     """The code a worker holds: what it loaded, and the stamps of the files that came from."""
 
-    def __init__(self, instance_ref: InstanceRef, watch_paths: Iterable[str]) -> None:
+    def __init__(
+        self, instance_ref: InstanceRef, watch_paths: Iterable[str], idle_threads: Iterable[str] = ()
+    ) -> None:
         self.skip: set[str] = set()
         self.origins: set[str] = set()
         self._instance_ref = instance_ref
         self._watch_paths = [Path(path) for path in watch_paths]
+        self._idle_threads = frozenset(idle_threads)
         self._loaded: set[str] = set()
         self._stamps: dict[str, Stamp] = {}
+
+    def fork_hazard(self, known_sockets: Iterable[str]) -> str | None:
+        """Why a fork of this process would be a broken copy, or None."""
+        return fork_hazard(known_sockets, self._idle_threads)
 
     def load_modules(self, names: Iterable[str]) -> str | None:
         """Import what Dagster, this instance and the user need; the key of what makes forking unsafe."""
@@ -113,7 +128,7 @@ class Code:
 
     def _load(self, key: str, load: Callable[[], object]) -> bool:
         """Load once; False if that made forking unsafe. What fails is left to the run: its events show it."""
-        if key in self._loaded or key in self.skip or fork_hazard(open_sockets()) is not None:
+        if key in self._loaded or key in self.skip or self.fork_hazard(open_sockets()) is not None:
             return True
         before, began = open_sockets(), time.time_ns()
         try:
@@ -125,7 +140,7 @@ class Code:
         self._stamp(began)
         gc.collect()
         gc.freeze()
-        if hazard := fork_hazard(before):
+        if hazard := self.fork_hazard(before):
             logger.warning("Preloading %s makes forking unsafe (%s), runs import it themselves", key, hazard)
             return False
         return True

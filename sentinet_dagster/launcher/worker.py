@@ -24,7 +24,7 @@ from dagster._core.instance.ref import InstanceRef
 from dagster._serdes import deserialize_value
 
 from .channel import MAX_MESSAGE, RunRequest, WorkerSettings
-from .preload import Code, fork_hazard, open_sockets
+from .preload import Code, open_sockets
 from .process import detach_from_worker, explain_exit
 from .runs import Running, Runs
 from .task import ProcessId, Task
@@ -52,7 +52,9 @@ class Worker:
         self._lock = lock
         self._same_process = same_process
         self._runs = Runs(settings.instance_ref)
-        self._code = Code(deserialize_value(settings.instance_ref, InstanceRef), settings.watch_paths)
+        self._code = Code(
+            deserialize_value(settings.instance_ref, InstanceRef), settings.watch_paths, settings.idle_threads
+        )
         self._asked_to_stop = False
         self._stop_at: float | None = None
         self._active_at = time.monotonic()
@@ -68,6 +70,7 @@ class Worker:
         self._code.skip.update(inherited.skip)
         self._watch_signals()
         self._preload(inherited.origins)
+        self._active_at = time.monotonic()  # preloading may take longer than a worker may idle
         logger.info("Warm worker ready: pid %s", os.getpid())
         while not self._finished():
             self._reap()
@@ -179,7 +182,7 @@ class Worker:
 
     def _fork(self, task: Task) -> ProcessId | None:
         """Fork; the new process, or None in it. If that is unsafe it becomes a fresh interpreter at once."""
-        hazard = fork_hazard(self._sockets)
+        hazard = self._code.fork_hazard(self._sockets)
         if hazard is not None:
             logger.warning("Run %s gets a fresh interpreter: %s", task.request.run_id, hazard)
         worker = os.getpid()
@@ -308,7 +311,7 @@ class Worker:
             "pid": os.getpid(),
             "running": list(self._runs.running),
             "waiting": [request.run_id for request in self._runs.waiting],
-            "hazard": fork_hazard(open_sockets()),
+            "hazard": self._code.fork_hazard(open_sockets()),
             "skipped": sorted(self._code.skip),
         }
 

@@ -7,9 +7,8 @@ ones.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ParamSpec
@@ -19,10 +18,8 @@ from uuid import uuid4
 import psycopg
 from psycopg import sql
 
-from ingest_daemon.errors import ParseError, RecordingError, VenueRefused
-from ingest_daemon.replay import read_recording, replay_files
+from ingest_daemon.replay import replay_files
 from ingest_daemon.store import Store, WriteReport
-from ingest_daemon.venues import VENUES, Listing, VenueProtocol
 from ingest_daemon.venues.simulated import SimulatedMarket
 from sentinet_dagster.runtime import database
 from sentinet_dagster.runtime.database_url import connect
@@ -32,43 +29,10 @@ from sentinet_dagster.runtime.history import venues_by_protocol
 from sentinet_dagster.runtime.instruments import read_instruments
 from sentinet_dagster.runtime.venue_history import write_history
 
-AT_LEAST_S = 1.0
 _MINUTE_US = 60_000_000
 _ANCHOR_US = 1_769_860_800_000_000  # any whole second
 
 P = ParamSpec("P")
-Frames = list[tuple[bytes, int]]
-
-
-def measure_parsing(files: Sequence[Path]) -> dict[str, dict[str, dict[str, float]]]:
-    """Protocol → kind of stream (`trade`, `depth` …) → frames_per_s, and the frames it was measured on.
-
-    Each kind is parsed by a session of its own, again and again for at least a second. Frames are in memory.
-
-    Raises:
-        UserError: a file is no recording, or of no protocol known.
-    """
-    kinds: dict[str, dict[str, Frames]] = {}
-    symbols: dict[str, set[str]] = defaultdict(set)
-    for path in files:
-        try:
-            frames = list(read_recording(path))
-        except RecordingError as error:
-            raise UserError(str(error)) from error
-        protocol = _spoken_in(path, frames)
-        stream_of = protocol.open_session("benchmark", {}, ()).stream_of
-        by_kind = kinds.setdefault(protocol.name, defaultdict(list))
-        for frame, received_at in frames:
-            stream = stream_of(frame)
-            symbols[protocol.name].add(protocol.symbol_of(stream))
-            by_kind[stream.partition("@")[2].partition("@")[0] or "other"].append((frame, received_at))
-    return {
-        name: {
-            kind: {"frames_per_s": round(_rate(VENUES[name], symbols[name], frames)), "frames": len(frames)}
-            for kind, frames in sorted(by_kind.items())
-        }
-        for name, by_kind in kinds.items()
-    }
 
 
 def measure_store(url: str, minutes: int) -> dict[str, float]:
@@ -112,27 +76,6 @@ class _TimedStore(Store):
             return report
 
         return timed
-
-
-def _spoken_in(path: Path, frames: Frames) -> VenueProtocol:
-    for frame, _ in frames:
-        for protocol in VENUES.values():
-            if protocol.recognises(frame):
-                return protocol
-    raise UserError(f"{path}: no frame of a protocol known ({', '.join(VENUES)})")
-
-
-def _rate(protocol: VenueProtocol, symbols: set[str], frames: Frames) -> float:
-    listings = {symbol: Listing(number) for number, symbol in enumerate(sorted(symbols - {""}), start=1)}
-    parsed = 0
-    began = time.perf_counter()
-    while (elapsed := time.perf_counter() - began) < AT_LEAST_S:
-        parse = protocol.open_session("benchmark", listings, protocol.channels).parse
-        for frame, received_at in frames:
-            with suppress(ParseError, VenueRefused):
-                parse(frame, received_at)
-        parsed += len(frames)
-    return parsed / elapsed
 
 
 @contextmanager

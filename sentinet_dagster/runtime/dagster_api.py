@@ -56,6 +56,15 @@ query run($id: ID!) {
   runOrError(runId: $id) { __typename ... on Run { status } }
 }
 """
+_COUNT_SUCCEEDED = """
+query succeeded($tags: [ExecutionTag!]) {
+  runsOrError(filter: {statuses: [SUCCESS], tags: $tags}) {
+    __typename
+    ... on Runs { count }
+    ... on PythonError { message }
+  }
+}
+"""
 _LAUNCH_BACKFILL = """
 mutation backfill($params: LaunchBackfillParams!) {
   launchPartitionBackfill(backfillParams: $params) {
@@ -156,6 +165,14 @@ class DagsterApi:
         if answer["__typename"] != "Run":
             raise DagsterError(f"run {run_id}: {answer['__typename']}")
         return str(answer["status"])
+
+    def count_succeeded(self, tags: Mapping[str, str]) -> int:
+        """How many runs with these tags have succeeded."""
+        pairs = [{"key": key, "value": value} for key, value in tags.items()]
+        answer = self._ask(_COUNT_SUCCEEDED, tags=pairs)["runsOrError"]
+        if answer["__typename"] != "Runs":
+            raise DagsterError(answer.get("message", answer["__typename"]))
+        return int(answer["count"])
 
     def launch_backfill(
         self, assets: Sequence[Sequence[str]], partitions: Sequence[str], tags: Mapping[str, str]

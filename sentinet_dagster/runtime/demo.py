@@ -188,6 +188,8 @@ class _Demo:
             self._until(lambda: self._runs("code_server"), "the code server is up")
             supervisor.start(parts.dagster_daemon())
             supervisor.start(parts.webserver())
+            if parts.has_push:
+                supervisor.start(parts.push())
             self._until(lambda: self._runs("webserver"), "Dagster is up")
             board.dagster_url = parts.ports.dagster_url
         self._until(history.is_over, "the history is taken in")

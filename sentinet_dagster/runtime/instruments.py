@@ -67,7 +67,7 @@ def read_instruments(config_directory: Path) -> tuple[Instrument, ...]:
     """
     path = config_directory / "instruments.yaml"
     venues = _mapping(config_directory / "venues.yaml", "venues")
-    entries = _read(path).get("instruments")
+    entries = read_mapping(path).get("instruments")
     if not isinstance(entries, list):
         raise UserError(f"{path}: instruments must be a list of entries such as {{venue: binance, …}}")
     instruments = []
@@ -216,7 +216,12 @@ def _instrument(entry: object, where: str) -> Instrument:
         raise UserError(f"{where}: {key} is {problem['input']!r}: write {_FORMS[key]}") from None
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def read_mapping(path: Path) -> Mapping[str, object]:
+    """The keys and values of a YAML file.
+
+    Raises:
+        UserError: it is missing, cannot be read, or is something else; the message says where.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except FileNotFoundError:
@@ -233,7 +238,7 @@ def _read(path: Path) -> Mapping[str, object]:
 
 
 def _mapping(path: Path, key: str) -> Mapping[str, object]:
-    value = _read(path).get(key)
+    value = read_mapping(path).get(key)
     if not isinstance(value, dict):
         raise UserError(f"{path}: {key} must be keys and values, one key a venue")
     return value

@@ -63,7 +63,7 @@ class Ports:
 
     @property
     def ingest_url(self) -> str:
-        """The ingest daemon's /healthz and /metrics."""
+        """The ingest daemon's /healthz, /livez and /metrics."""
         return f"http://{LOOPBACK}:{self.ingest_health}"
 
 
@@ -139,6 +139,8 @@ class Parts:
     database: Database
     ports: Ports
     config_directory: Path
+    code_location: str = CODE_LOCATION
+    settings: Mapping[str, str] = field(default_factory=dict)  # variables besides those of the environment
 
     def environment(self) -> dict[str, str]:
         """What every process is told."""
@@ -147,11 +149,13 @@ class Parts:
             "SENTINET_CODE_SERVER_PORT": str(self.ports.code_server),
             "SENTINET_INGEST_HEALTH_PORT": str(self.ports.ingest_health),
             "PYTHONUNBUFFERED": "1",
+            **self.settings,
         }
 
     def ingest(self) -> ProcessSpec:
         """The ingest daemon."""
-        healthy = answers_http(f"{self.ports.ingest_url}/healthz")
+        # Not /healthz: a venue that is away is waited for, and nothing else waits for it.
+        healthy = answers_http(f"{self.ports.ingest_url}/livez")
         return self._spec("ingest", [sys.executable, "-m", "ingest_daemon"], healthy, stop_s=8.0)
 
     def venue_server(self, port: int, seed: int, live_start_us: int) -> ProcessSpec:
@@ -160,10 +164,29 @@ class Parts:
         argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us), "--calm"]
         return self._spec("venue", argv, listens(port))
 
+    @property
+    def has_push(self) -> bool:
+        """Whether the operator wants the push listener.
+
+        Raises:
+            UserError: SENTINET_PUSH is neither 1 nor 0.
+        """
+        text = (os.environ | self.environment()).get("SENTINET_PUSH") or "0"
+        if text not in ("0", "1"):
+            raise UserError(f"SENTINET_PUSH={text}: write 1 for the push listener, or 0")
+        return text == "1"
+
+    def load(self, port: int, seed: int, live_start_us: int, instruments: int, rate: float) -> ProcessSpec:
+        """The benchmark's venue: a simulated market of any size and pace."""
+        argv = [sys.executable, "-m", "sentinet_dagster.runtime.load"]
+        argv += ["--port", str(port), "--seed", str(seed), "--live-start-us", str(live_start_us)]
+        argv += ["--instruments", str(instruments), "--rate", str(rate)]
+        return self._spec("venue", argv, listens(port))
+
     def code_server(self) -> ProcessSpec:
         """Dagster's persistent code server: one managed by the daemon would be recycled every minute."""
         port = self.ports.code_server
-        argv = [_tool("dagster"), "api", "grpc", "--module-name", CODE_LOCATION]
+        argv = [_tool("dagster"), "api", "grpc", "--module-name", self.code_location]
         argv += ["--host", LOOPBACK, "--port", str(port), "--location-name", "sentinet"]
         return self._spec("code_server", argv, listens(port))
 
@@ -178,6 +201,11 @@ class Parts:
         argv += ["--host", LOOPBACK, "--port", str(self.ports.dagster)]
         ready = answers_http(f"{self.ports.dagster_url}/server_info")
         return self._spec("webserver", argv, ready)
+
+    def push(self) -> ProcessSpec:
+        """The listener that launches runs when the ledger grows."""
+        argv = [sys.executable, "-m", "sentinet_dagster.runtime.push"]
+        return self._spec("push", [*argv, "--dagster-url", self.ports.dagster_url], None)
 
     def warm_worker(self) -> ProcessSpec:
         """The worker that runs are forked from."""

@@ -23,6 +23,33 @@ where
 order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
 limit %(limit)s::bigint;
 
+-- name: instrument_numbers
+-- The instruments of a name: a symbol, or venue/symbol, in any case.
+select instrument_id
+from market.instruments
+where upper(%(instrument)s::text) in (upper(symbol), upper(venue || '/' || symbol))
+order by instrument_id;
+
+-- name: failed_ranges
+-- The ranges that keep failing, oldest first.
+select range_start, range_end, attempts, first_failed_at, last_failed_at, run_id, error
+from surveillance.failed_ranges
+where state = 'open'
+order by range_start;
+
+-- name: late_hours
+-- The hours that wait for a backfill because facts came too late, oldest first, with the windows they touched.
+select
+    late.hour,
+    late.last_noticed_at,
+    (
+        select sum((extract(epoch from upper(span) - lower(span)) / 5)::integer)::integer
+        from unnest(late.touched) as span
+    ) as windows
+from surveillance.late_hours as late
+where late.state = 'open'
+order by late.hour;
+
 -- name: feeds
 -- Of every venue with facts or gaps: rows in all, rows committed in the last `span`, seconds since the last commit,
 -- gaps on record.
@@ -59,6 +86,24 @@ select
     (select extversion from pg_extension where extname = 'timescaledb') as timescaledb,
     current_setting('timescaledb.license', true) as timescaledb_license,
     pg_database_size(current_database()) as bytes;
+
+-- name: storage
+-- Every relation that grows with time: its size in bytes, for how long it is kept (null: for ever), what removes the rest,
+-- and, of what is in the columnstore, its size before and after.
+select
+    expiring.relation,
+    sizes.bytes,
+    sizes.rowstore_bytes,
+    sizes.columnstore_bytes,
+    expiring.removed_by,
+    expiring.keep
+from ops.expiring() as expiring
+inner join ops.sizes() as sizes on expiring.relation = sizes.relation
+order by expiring.relation;
+
+-- name: has_storage
+-- Whether the database is migrated as far as to say how it stores.
+select to_regprocedure('ops.sizes()') is not null as has_storage;
 
 -- name: market_state
 -- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.

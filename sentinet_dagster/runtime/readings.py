@@ -17,8 +17,10 @@ import psycopg
 from psycopg.rows import dict_row
 
 from sentinet_dagster.queries import parse_queries
+from sentinet_dagster.storage import Edition, edition_of
 
 Connection = psycopg.Connection[Any]
+_MB = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +55,26 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
-    """The database: `PostgreSQL 18.4 with TimescaleDB 2.29 (timescale)`, and its size."""
+class Server:
+    """The database: `PostgreSQL 18.4 with TimescaleDB 2.29 (timescale)`, what that can do, and its size."""
 
     name: str
+    edition: Edition
     size_mb: float
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSize:
+    """How much a relation takes, for how long it is kept (None: for ever), and what removes the rest.
+
+    `rowstore_mb` and `columnstore_mb`: what is in the columnstore, before and after; None: nothing is.
+    """
+
+    mb: float
+    keep: timedelta | None
+    removed_by: str  # policy, chunks, rows
+    rowstore_mb: float | None
+    columnstore_mb: float | None
 
 
 def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
@@ -87,13 +104,45 @@ def feeds(connection: Connection, span: timedelta) -> list[Feed]:
     ]
 
 
-def edition(connection: Connection) -> Edition:
+def instrument_numbers(connection: Connection, name: str) -> list[int]:
+    """The instruments of a name: a symbol, which several venues may have, or venue/symbol; in any case."""
+    return [row["instrument_id"] for row in _rows(connection, "instrument_numbers", instrument=name)]
+
+
+def failed_ranges(connection: Connection) -> list[dict[str, Any]]:
+    """The ranges whose judging keeps failing, oldest first."""
+    return _rows(connection, "failed_ranges")
+
+
+def late_hours(connection: Connection) -> list[dict[str, Any]]:
+    """The hours that wait for a backfill because facts came too late, oldest first."""
+    return _rows(connection, "late_hours")
+
+
+def server(connection: Connection) -> Server:
     """Which database this is."""
     row = _rows(connection, "edition")[0]
     name = f"PostgreSQL {row['postgresql'].split()[0]}"
     if row["timescaledb"]:
         name += f" with TimescaleDB {row['timescaledb']} ({row['timescaledb_license'] or 'apache'})"
-    return Edition(name, row["bytes"] / 2**20)
+    edition = edition_of(row["timescaledb"], row["timescaledb_license"])
+    return Server(name, edition, row["bytes"] / _MB)
+
+
+def storage(connection: Connection) -> dict[str, StoredSize]:
+    """The relations that grow with time; nothing of a database that is not migrated so far."""
+    if not _rows(connection, "has_storage")[0]["has_storage"]:
+        return {}
+    return {
+        row["relation"]: StoredSize(
+            row["bytes"] / _MB,
+            row["keep"],
+            row["removed_by"],
+            None if row["rowstore_bytes"] is None else row["rowstore_bytes"] / _MB,
+            None if row["columnstore_bytes"] is None else row["columnstore_bytes"] / _MB,
+        )
+        for row in _rows(connection, "storage")
+    }
 
 
 def market_state(connection: Connection, since: datetime) -> Sequence[Mapping[str, Any]]:

@@ -28,6 +28,7 @@ from sentinet_dagster.runtime.parts import Database, Parts, Ports, lay_out_dagst
 from sentinet_dagster.runtime.processes import Supervisor
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state, write_state
+from sentinet_dagster.storage import StorageSettings
 
 STOP_PROCESSES_S = 7.0  # PostgreSQL comes after them, and all together have 10 s
 STOP_S = 10.0
@@ -71,12 +72,15 @@ class Recorder:
 
 def start_dagster(supervisor: Supervisor, parts: Parts) -> None:
     """Start Dagster's processes; the web server and the daemon as soon as the code server can answer them."""
+    has_push = parts.has_push
     lay_out_dagster_home(parts.home)
     supervisor.start(parts.warm_worker())
     supervisor.start(parts.code_server())
     supervisor.wait_until_ready()
     supervisor.start(parts.dagster_daemon())
     supervisor.start(parts.webserver())
+    if has_push:
+        supervisor.start(parts.push())
 
 
 def serve(
@@ -92,11 +96,11 @@ def serve(
         UserError: something in the settings, or another Sentinet runs here.
         ProcessFailed: a process did not come up.
     """
-    chunks = database.Chunks.from_environment(environ)
+    storage = database.read_storage(config_directory)
     home.prepare("service")
     with home.claim(), interrupted_once():
         try:
-            _serve(home, environ, config_directory, instruments, chunks, on_ready)
+            _serve(home, environ, config_directory, instruments, storage, on_ready)
         except (UserError, ProcessFailed) as error:
             write_state(home, RunState(owner=os.getpid(), phase="failed", failure=str(error)))
             raise
@@ -109,7 +113,7 @@ def _serve(
     environ: Mapping[str, str],
     config_directory: Path,
     instruments: tuple[Instrument, ...],
-    chunks: database.Chunks,
+    storage: StorageSettings,
     on_ready: Callable[[RunState], None],
 ) -> None:
     ports = Ports.choose(home, environ)
@@ -120,7 +124,7 @@ def _serve(
                 home, supervisor, {"dagster": ports.dagster_url, "ingest": ports.ingest_url}, opened
             )
             recorder.record(running=False)
-            database.migrate(opened.url, chunks)
+            database.migrate(opened.url, storage)
             database.watch(opened.url, instruments)
             start_dagster(supervisor, parts)
             supervisor.start(parts.ingest())

@@ -8,14 +8,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import psutil
-
 from sentinet_dagster.runtime import readings
+from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import without_password
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.state import RunState, read_state
+from sentinet_dagster.storage import STORED
 
 RATE_SPAN = timedelta(seconds=30)
+_CHUNKED = tuple(stored.relation for stored in STORED if stored.chunks)
 
 
 def running_state(home: Home) -> RunState | None:
@@ -31,21 +32,49 @@ def process_table(state: RunState | None) -> dict[str, dict[str, Any]]:
         return {}
     table = {}
     for name, process in state.processes.items():
-        cpu_s, rss_mb = _use(process.pid)
+        use = None if process.pid is None else use_of(process.pid)
         table[name] = {
             "pid": process.pid,
             "state": process.state,
             "restarts": process.restarts,
-            "cpu_s": cpu_s,
-            "rss_mb": rss_mb,
+            "cpu_s": None if use is None else round(use.cpu_s, 2),
+            "rss_mb": None if use is None else round(use.rss_mb, 1),
         }
     return table
 
 
 def database_status(connection: readings.Connection, url: str) -> dict[str, Any]:
     """The database: its address without the password, what it is, its size."""
-    edition = readings.edition(connection)
-    return {"url": without_password(url), "edition": edition.name, "size_mb": round(edition.size_mb, 1)}
+    server = readings.server(connection)
+    return {"url": without_password(url), "edition": server.name, "size_mb": round(server.size_mb, 1)}
+
+
+def storage_status(connection: readings.Connection) -> dict[str, Any]:
+    """What the edition means for what is stored: compression, who removes what is too old, sizes."""
+    edition = readings.server(connection).edition
+    stored = readings.storage(connection)
+    return {
+        "edition": edition.value,
+        "hypertables": edition.has_hypertables,
+        "compression": edition.has_policies,
+        "retention_by": "policies of the server" if edition.has_policies else "maintain_storage_daily",
+        "to_move": [
+            relation
+            for relation in _CHUNKED
+            if edition.has_hypertables and relation in stored and stored[relation].removed_by == "rows"
+        ],
+        "relations": {
+            relation: {
+                "mb": round(size.mb, 1),
+                "kept_days": None if size.keep is None else round(size.keep / timedelta(days=1), 2),
+                "removed_by": size.removed_by,
+                "columnstore": None
+                if size.rowstore_mb is None or size.columnstore_mb is None
+                else {"from_mb": round(size.rowstore_mb, 1), "to_mb": round(size.columnstore_mb, 1)},
+            }
+            for relation, size in stored.items()
+        },
+    }
 
 
 def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
@@ -61,26 +90,9 @@ def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
     }
 
 
-def _use(pid: int | None) -> tuple[float | None, float | None]:
-    """(CPU seconds, resident MB) of a process and its descendants; None of one that is gone.
-
-    Memory shared among them (PostgreSQL's buffers, a forked interpreter) counts once for each.
-    """
-    if pid is None:
-        return None, None
-    try:
-        root = psutil.Process(pid)
-        family = [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return None, None
-    cpu_s = rss = 0.0
-    for process in family:
-        try:
-            with process.oneshot():
-                times = process.cpu_times()
-                # Of children that have ended: waited for, so no longer in the family.
-                cpu_s += times.user + times.system + times.children_user + times.children_system
-                rss += process.memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return round(cpu_s, 2), round(rss / 2**20, 1)
+def judging_status(connection: readings.Connection) -> dict[str, Any]:
+    """What does not judge itself: ranges that keep failing, hours that wait for a backfill."""
+    return {
+        "failed_ranges": readings.failed_ranges(connection),
+        "late_hours": readings.late_hours(connection),
+    }

@@ -1,13 +1,12 @@
-"""The clients of the venue server: what each is subscribed to, what it is sent, and the ledger of it.
+"""The clients of the venue server: what each is sent, and the ledger of it.
 
-What lives here: Binance's requests over a socket and their answers, delivery. What never does: REST
+What lives here: delivery. What never does: what a request means and what is said (`venue_dialects`), REST
 (`venue_server.py`), where frames come from and when (`venue_sources.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +17,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from sentinet_dagster.runtime.venue_sources import SourceFrame, stream_key
+from sentinet_dagster.runtime.venue_dialects import Caller, Dialect, Fact, Fill, Message, Reply, fact_of
+from sentinet_dagster.runtime.venue_sources import SourceFrame
 
 # Under this subprotocol a data message is a line of a recording: `<receive time, ns since 1970> <raw
 # message>`.
@@ -27,8 +27,7 @@ RECORDED = Subprotocol("sentinet.recorded.v1")
 _MOST_UNSENT_BYTES = 64 * 2**20
 _ENOUGH_UNSENT_BYTES = 4 * 2**20
 _POLL_S = 0.001
-_METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
-_INVALID_REQUEST, _INVALID_JSON = 2, 3  # the venue's codes
+_DATA = b'"data":'  # of an envelope: what a raw stream has in it
 _ID_FIELD = {"trade": re.compile(rb'"t":(\d+)'), "aggTrade": re.compile(rb'"a":(\d+)')}
 
 
@@ -39,16 +38,15 @@ class StreamLedger:
     frames: int = 0  # that at least one client was sent
     deliveries: int = 0  # summed over clients
     ids: list[list[int]] = field(default_factory=list)  # first and last of each unbroken run of trade ids
+    facts: list[Fact] | None = None  # what the frames said, if that is kept; not of a book's differences
 
-    def note(self, frame: SourceFrame, clients: int) -> None:
-        """One frame was sent to `clients` clients."""
+    def note(self, message: Message, clients: int) -> None:
+        """One message was sent to `clients` clients."""
         self.frames += 1
         self.deliveries += clients
-        pattern = _ID_FIELD.get(frame.stream.split("@")[1])
-        match = pattern.search(frame.text) if pattern else None
-        if match is None:
+        number = _trade_id_in(message)
+        if number is None:
             return
-        number = int(match[1])
         if self.ids and self.ids[-1][1] == number - 1:
             self.ids[-1][1] = number
         else:
@@ -58,28 +56,31 @@ class StreamLedger:
 class Client:
     """One socket."""
 
-    def __init__(self, connection: ServerConnection, market: str, *, is_combined: bool) -> None:
+    def __init__(
+        self, connection: ServerConnection, market: str, caller: Caller, *, is_combined: bool = True
+    ) -> None:
         self.connection = connection
         self.market = market
-        self.wanted: dict[str, str] = {}  # key of a stream → its name as the client asked for it
+        self.caller = caller
         self._is_combined = is_combined
         self._is_recorded = connection.subprotocol == RECORDED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be sent anything."""
+        return self.connection.state is State.OPEN
 
     @property
     def unsent_bytes(self) -> int:
         """What the client has not read yet, and its kernel has no room for."""
         return self.connection.transport.get_write_buffer_size()
 
-    def deliver(self, frames: Iterable[SourceFrame]) -> None:
-        """Write `frames`, all of them wanted, in one go."""
+    def deliver(self, texts: Iterable[tuple[bytes, int]]) -> None:
+        """Write texts, each with its receive time in ns, in one go."""
         protocol = self.connection.protocol
-        for frame in frames:
-            text = frame.text
-            if not self._is_combined:
-                text = text[len('{"stream":"') + len(frame.stream) + len('","data":') : -1]
-            if self._is_recorded:
-                text = b"%d %s" % (frame.received_ns, text)
-            protocol.send_text(text)
+        for whole, received_ns in texts:
+            text = whole if self._is_combined else whole[whole.index(_DATA) + len(_DATA) : -1]
+            protocol.send_text(b"%d %s" % (received_ns, text) if self._is_recorded else text)
         self.connection.transport.write(b"".join(protocol.data_to_send()))
 
 
@@ -87,13 +88,17 @@ class Hub:
     """All clients of a server.
 
     Args:
-        streams: the streams of each market.
+        dialects: of each market.
         waits_for_clients: whether a slow client holds up the delivery; otherwise it is cut off in the end.
+        keeps_facts: whether the ledger keeps what was said, not only how much: for tests, it grows.
     """
 
-    def __init__(self, streams: Mapping[str, frozenset[str]], *, waits_for_clients: bool) -> None:
-        self._known = {market: {stream_key(name) for name in names} for market, names in streams.items()}
+    def __init__(
+        self, dialects: Mapping[str, Dialect], *, waits_for_clients: bool, keeps_facts: bool = False
+    ) -> None:
+        self._dialects = dialects
         self._waits_for_clients = waits_for_clients
+        self._keeps_facts = keeps_facts
         self._clients: set[Client] = set()
         self._changed = asyncio.Event()
         self.ledger: dict[tuple[str, str], StreamLedger] = {}
@@ -105,78 +110,53 @@ class Hub:
             and market in (None, client.market)
             and (symbol is None or key.startswith(f"{symbol.lower()}@"))
             for client in self._clients
-            for key in client.wanted
+            for key in client.caller.wanted
         )
 
     async def subscribed(self, markets: Sequence[str]) -> None:
         """See `venue_sources.Demand`."""
-        while not all(any(c.market == market and c.wanted for c in self._clients) for market in markets):
+        await self.until_subscribed(dict.fromkeys(markets, 1))
+
+    async def until_subscribed(self, streams: Mapping[str, int]) -> None:
+        """Wait until so many streams of each market are subscribed to."""
+        while not all(len(self._wanted(market)) >= number for market, number in streams.items()):
             self._changed.clear()
             await self._changed.wait()
 
-    def unknown(self, market: str, names: Iterable[str]) -> list[str]:
-        """Those of `names` that are no stream of `market`."""
-        return [name for name in names if "@" not in name or stream_key(name) not in self._known[market]]
-
-    async def serve(self, client: Client, streams: Iterable[str]) -> None:
-        """Keep a client, subscribed to `streams` at first, until its socket is closed."""
+    async def serve(self, client: Client) -> None:
+        """Keep a client until its socket is closed."""
+        dialect = self._dialects[client.market]
         self._clients.add(client)
-        self._subscribe(client, streams)
         try:
             with suppress(ConnectionClosed):
+                if not await self._say(client, dialect.greet(client.caller)):
+                    return
                 async for message in client.connection:
-                    await client.connection.send(self.answer(client, message))
+                    if not await self._say(client, dialect.hear(client.caller, message)):
+                        return
         finally:
             self._clients.discard(client)
 
-    def answer(self, client: Client, message: str | bytes) -> str:
-        """Carry out a request of a client; the answer, an error in the venue's form where it cannot be."""
-        try:
-            request = json.loads(message)
-        except ValueError as error:
-            return _refusal(_INVALID_JSON, f"Invalid JSON: {error}", None)
-        number = request.get("id") if isinstance(request, dict) else None
-        method = request.get("method") if isinstance(request, dict) else None
-        if method not in _METHODS:
-            expected = ", ".join(f"`{name}`" for name in _METHODS)
-            return _refusal(
-                _INVALID_REQUEST,
-                f"Invalid request: unknown variant `{method}`, expected one of {expected}",
-                number,
-            )
-        if method == "LIST_SUBSCRIPTIONS":
-            return json.dumps({"result": list(client.wanted.values()), "id": number})
-        names = request.get("params")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            return _refusal(_INVALID_REQUEST, "Invalid request: params is not a list of stream names", number)
-        if unknown := self.unknown(client.market, names):
-            return _refusal(_INVALID_REQUEST, f"Invalid request: unknown stream {', '.join(unknown)}", number)
-        if method == "SUBSCRIBE":
-            self._subscribe(client, names)
-        else:
-            for name in names:
-                client.wanted.pop(stream_key(name), None)
-        return json.dumps({"result": None, "id": number})
-
     async def publish(self, frames: Sequence[SourceFrame]) -> None:
-        """Send each frame to whom it is for, and write it down."""
-        counts = [0] * len(frames)
-        for client in tuple(self._clients):
-            if client.connection.state is not State.OPEN or not client.wanted:
-                continue
-            mine = [
-                i
-                for i, frame in enumerate(frames)
-                if frame.market == client.market and stream_key(frame.stream) in client.wanted
-            ]
-            for i in mine:
-                counts[i] += 1
-            if mine:
-                client.deliver([frames[i] for i in mine])
-                await self._mind_backlog(client)
-        for frame, count in zip(frames, counts, strict=True):
-            if count:
-                self.ledger.setdefault((frame.market, frame.stream), StreamLedger()).note(frame, count)
+        """Send what the frames are in each dialect to whom it is for, and write it down."""
+        for market, dialect in self._dialects.items():
+            clients = [client for client in self._clients if client.market == market and client.is_open]
+            wanted = self._wanted(market)
+            if wanted or dialect.always_listens:
+                await self._deliver(market, clients, dialect.messages(frames, wanted))
+
+    def note(self, market: str, message: Message, clients: int = 1) -> None:
+        """Write down what was sent."""
+        key = (market, message.name or message.stream)
+        entry = self.ledger.get(key)
+        if entry is None:
+            facts: list[Fact] | None = [] if self._keeps_facts else None
+            entry = self.ledger[key] = StreamLedger(facts=facts)
+        entry.note(message, clients)
+        if entry.facts is not None:
+            frame = SourceFrame(message.received_ns, market, message.stream, message.text)
+            fact = message.fact or fact_of(frame)
+            entry.facts += [] if fact is None else [fact]
 
     async def close(self) -> None:
         """Close every socket as a venue that has nothing more to say (code 1000)."""
@@ -190,18 +170,50 @@ class Hub:
             client.connection.transport.abort()
         return len(clients)
 
-    def _subscribe(self, client: Client, names: Iterable[str]) -> None:
-        for name in names:
-            client.wanted[stream_key(name)] = name
+    async def _say(self, client: Client, reply: Reply) -> bool:
+        """Whether the socket stays open."""
         self._changed.set()
+        for text in reply.texts:
+            await client.connection.send(text)
+        return not reply.closes
+
+    async def _deliver(self, market: str, clients: Sequence[Client], messages: Sequence[Message]) -> None:
+        counts = [0] * len(messages)
+        for client in clients:
+            caller, texts = client.caller, []
+            for i, message in enumerate(messages):
+                if message.stream not in caller.wanted:
+                    continue
+                text, has_fact = message.text, True
+                if message.stream in caller.new:
+                    caller.new.discard(message.stream)
+                    if message.opening is not None:
+                        text, has_fact = message.opening, message.opening_has_fact
+                counts[i] += has_fact
+                texts.append((text, message.received_ns))
+            if texts:
+                client.deliver(texts)
+                await self._mind_backlog(client)
+        for message, count in zip(messages, counts, strict=True):
+            if count:
+                self.note(market, message, count)
+
+    def _wanted(self, market: str) -> set[str]:
+        mine = (client.caller.wanted for client in self._clients if client.market == market)
+        return {stream for wanted in mine for stream in wanted}
 
     async def _mind_backlog(self, client: Client) -> None:
         if self._waits_for_clients:
-            while client.unsent_bytes > _ENOUGH_UNSENT_BYTES and client.connection.state is State.OPEN:  # noqa: ASYNC110
+            while client.unsent_bytes > _ENOUGH_UNSENT_BYTES and client.is_open:  # noqa: ASYNC110
                 await asyncio.sleep(_POLL_S)
         elif client.unsent_bytes > _MOST_UNSENT_BYTES:
             client.connection.transport.abort()
 
 
-def _refusal(code: int, text: str, number: object) -> str:
-    return json.dumps({"error": {"code": code, "msg": text}, "id": number})
+def _trade_id_in(message: Message) -> int | None:
+    """The number of a trade; None of anything else."""
+    if message.fact is not None:
+        return message.fact.number if isinstance(message.fact, Fill) else None
+    pattern = _ID_FIELD.get(message.stream.partition("@")[2])
+    match = pattern.search(message.text) if pattern else None
+    return int(match[1]) if match else None

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest_daemon.venues.simulated import Episode
+from ingest_daemon.venues.simulated import Episode, SimulatedInstrument
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.venue_sources import Demand, SourceFrame
 
@@ -76,6 +76,7 @@ class RecordingSource:
     """
 
     waits_for_clients = True
+    instruments: Sequence[SimulatedInstrument] = ()
 
     def __init__(self, recordings: Sequence[Recording], speed: float | None = 1.0) -> None:
         self._recordings = recordings

@@ -1,14 +1,16 @@
-"""A venue on this machine that speaks Binance's public protocol: WebSocket streams and REST.
+"""Venues on this machine, each in its own protocol: WebSocket streams and REST.
 
-What lives here: the URLs, the answers of the REST interface, the command line, the life of the process. What
-never does: delivery (`venue_hub.py`), where frames come from (`venue_sources.py`), the market
-(`ingest_daemon.venues.simulated`).
+What lives here: the URLs, the command line, the life of the process. What never does: delivery
+(`venue_hub.py`), what a venue says (`venue_dialects`), where frames come from (`venue_sources.py`), the
+market (`ingest_daemon.venues.simulated`).
 
-    ws://HOST:PORT/<market>/stream[?streams=…]    combined streams; also /<market>/ws[/<stream>]
-    http://HOST:PORT/<market>/api/v3/…            ping, time, depth, exchangeInfo (usdm: /fapi/v1)
+    ws://HOST:PORT/<market>…      what the venue has below its WebSocket address
+    http://HOST:PORT/<market>…    what it has below its REST address
     http://HOST:PORT/healthz  /ledger  /episodes[?until_us=…]  POST /script?starts_at_us=…  POST /faults/cut
 
-<market> is spot, usdm or coinm. With it as their path, these are the base URLs of a venue in `venues.yaml`.
+<market> is spot, usdm or coinm for Binance's, and a key of `ingest_daemon.venues.VENUES` for every other.
+With it as their path, these are the base URLs of a venue in `venues.yaml`. All tell the same simulated
+market; a recording is played by its own market alone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
@@ -34,6 +36,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import (
     Episode,
     FixedScript,
@@ -42,6 +45,7 @@ from ingest_daemon.venues.simulated import (
     demo_script,
 )
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.venue_dialects import Answer, Caller, Dialect, dialects_of
 from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.runtime.venue_hub import RECORDED, Client, Hub
 from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
@@ -58,8 +62,6 @@ _PING_TIMEOUT_S = 60.0
 _CLOSE_TIMEOUT_S = 30.0  # at the end of a recording, for a client to read all of it
 _STOP_S = 0.5  # when the server is stopped
 _HANDSHAKE_TIMEOUT_S = 60.0  # a question for the book waits until the play has come to it
-_DEPTH_LIMITS = range(1, 5001)
-_INVALID_SYMBOL, _MISSING_PARAMETER, _ILLEGAL_VALUE = -1121, -1102, -1100  # the venue's codes
 
 
 class VenueServer:
@@ -70,16 +72,26 @@ class VenueServer:
         host: where to listen.
         port: where to listen; 0 for any that is free.
         close_at_end: close the sockets with code 1000 once the source has ended; otherwise they stay open,
-        silent.
+            silent.
+        account: who may log in at the venues that want an account; None: anybody.
+        keeps_facts: whether the ledger keeps what was said, not only how much: for tests, it grows.
 
     Raises (on entering):
         UserError: the address is in use or not ours.
     """
 
     def __init__(
-        self, source: Source, host: str = "127.0.0.1", port: int = 0, *, close_at_end: bool = False
+        self,
+        source: Source,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        close_at_end: bool = False,
+        account: Credentials | None = None,
+        keeps_facts: bool = False,
     ) -> None:
-        self.hub = Hub(source.streams, waits_for_clients=source.waits_for_clients)
+        self.dialects: Mapping[str, Dialect] = dialects_of(source, account)
+        self.hub = Hub(self.dialects, waits_for_clients=source.waits_for_clients, keeps_facts=keeps_facts)
         self.has_ended = asyncio.Event()
         self._source = source
         self._host = host
@@ -130,11 +142,15 @@ class VenueServer:
 
     @property
     def markets(self) -> dict[str, dict[str, str]]:
-        """The base URLs of each market."""
+        """The dialect and the base URLs of each market."""
         address = f"{self._host}:{self._port}"
         return {
-            market: {"websocket_url": f"ws://{address}/{market}", "rest_url": f"http://{address}/{market}"}
-            for market in self._source.streams
+            market: {
+                "protocol": dialect.protocol,
+                "websocket_url": f"ws://{address}/{market}",
+                "rest_url": f"http://{address}/{market}",
+            }
+            for market, dialect in self.dialects.items()
         }
 
     async def _send(self) -> None:
@@ -147,59 +163,36 @@ class VenueServer:
 
     async def _serve_socket(self, connection: ServerConnection) -> None:
         assert connection.request is not None
-        url = urlsplit(connection.request.path)
-        market, kind, *rest = url.path.strip("/").split("/")
-        client = Client(connection, market, is_combined=kind == "stream")
-        await self.hub.serve(client, _streams_in(url.query, rest))
+        market, path, query = _parts(connection.request.path)
+        is_combined = not f"{path}/".startswith("/ws/") or market not in REST_ROOTS
+        client = Client(connection, market, Caller(path, query), is_combined=is_combined)
+        await self.hub.serve(client)
 
     async def _answer_request(self, _connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request for REST; None for one for a WebSocket."""
-        url = urlsplit(request.path)
-        path = url.path.rstrip("/")
-        market, _, below = path.strip("/").partition("/")
-        query = {name: values[-1] for name, values in parse_qs(url.query).items()}
-        if market in self._source.streams:
-            if below == "stream" or below == "ws" or below.startswith("ws/"):
-                unknown = self.hub.unknown(market, _streams_in(url.query, below.split("/")[1:]))
-                return _refusal(_ILLEGAL_VALUE, f"Unknown stream: {', '.join(unknown)}") if unknown else None
-            root = REST_ROOTS[market]
-            if f"/{below}".startswith(f"{root}/"):
-                return await self._answer_rest(market, below.removeprefix(root[1:] + "/"), query)
-        if path in ("/faults/cut", "/script"):
+        market, path, query = _parts(request.path)
+        dialect = self.dialects.get(market)
+        if dialect is not None and "Upgrade" in request.headers:
+            refusal = dialect.refuses(path, query)
+            return None if refusal is None else _response(refusal)
+        if dialect is not None:
+            answer = await dialect.answer(path, query)
+            if answer.message is not None:
+                self.hub.note(market, answer.message)
+            return _response(answer)
+        whole = urlsplit(request.path).path.rstrip("/")
+        if whole in ("/faults/cut", "/script"):
             if request.method != "POST":
                 return _json({"error": "use POST"}, HTTPStatus.METHOD_NOT_ALLOWED)
             return (
-                _json({"cut": self.hub.cut()}) if path == "/faults/cut" else await self._begin_script(query)
+                _json({"cut": self.hub.cut()}) if whole == "/faults/cut" else await self._begin_script(query)
             )
-        return self._answer_operator(path, query)
-
-    async def _answer_rest(self, market: str, path: str, query: Mapping[str, str]) -> Response:
-        if path == "ping":
-            return _json({})
-        if path == "time":
-            return _json({"serverTime": _now_us() // 1000})
-        if path == "exchangeInfo":
-            return _json(_exchange_info(self._source.symbols[market]))
-        if path != "depth":
-            return _not_found(path)
-        symbol, limit = query.get("symbol"), query.get("limit", "100")
-        if not symbol:
-            return _refusal(
-                _MISSING_PARAMETER, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed."
-            )
-        if not (limit.isascii() and limit.isdigit() and int(limit) in _DEPTH_LIMITS):
-            return _refusal(_ILLEGAL_VALUE, f"Illegal value {limit!r} of parameter 'limit'.")
-        if symbol not in self._source.symbols[market]:
-            return _refusal(_INVALID_SYMBOL, "Invalid symbol.")
-        try:
-            return _body(await self._source.depth(market, symbol, int(limit)))
-        except LookupError as error:
-            return _refusal(_INVALID_SYMBOL, f"{error.args[0]}.")
+        return self._answer_operator(whole, query)
 
     async def _begin_script(self, query: Mapping[str, str]) -> Response:
         starts_at = query.get("starts_at_us", "")
         if not (starts_at.isascii() and starts_at.isdigit()):
-            return _refusal(_ILLEGAL_VALUE, f"Illegal value {starts_at!r} of parameter 'starts_at_us'.")
+            return _refusal(f"Illegal value {starts_at!r} of parameter 'starts_at_us'.")
         try:
             await self._source.begin_script(int(starts_at))
         except (LookupError, ValueError) as error:
@@ -214,7 +207,7 @@ class VenueServer:
         if path == "/episodes":
             until = query.get("until_us", str(_now_us()))
             if not (until.isascii() and until.isdigit() and int(until) <= _now_us() + _FURTHEST_AHEAD_US):
-                return _refusal(_ILLEGAL_VALUE, f"Illegal value {until!r} of parameter 'until_us'.")
+                return _refusal(f"Illegal value {until!r} of parameter 'until_us'.")
             return _json({"episodes": [_episode_json(e) for e in self._source.episodes(int(until))]})
         return _not_found(path)
 
@@ -226,19 +219,19 @@ class VenueServer:
         }
 
 
-def _choose_subprotocol(_connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    return RECORDED if RECORDED in offered else None
+def _choose_subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Times are told by the markets that can play a recording."""
+    assert connection.request is not None
+    market, *_ = _parts(connection.request.path)
+    return RECORDED if RECORDED in offered and market in REST_ROOTS else None
 
 
-def _streams_in(query: str, path: Iterable[str]) -> list[str]:
-    """The streams that a URL asks for: /stream?streams=a/b or /ws/a/b."""
-    in_query = parse_qs(query).get("streams", [""])[-1]
-    return [name for name in (*in_query.split("/"), *path) if name]
-
-
-def _exchange_info(symbols: Iterable[str]) -> dict[str, Any]:
-    trading = [{"symbol": symbol, "status": "TRADING"} for symbol in symbols]
-    return {"timezone": "UTC", "serverTime": _now_us() // 1000, "symbols": trading}
+def _parts(target: str) -> tuple[str, str, dict[str, str]]:
+    """Of the target of a request: market, path below it, query."""
+    url = urlsplit(target)
+    market, slash, below = url.path.lstrip("/").partition("/")
+    query = {name: values[-1] for name, values in parse_qs(url.query).items()}
+    return market, (slash + below).rstrip("/"), query
 
 
 def _episode_json(episode: Episode) -> dict[str, Any]:
@@ -252,19 +245,19 @@ def _episode_json(episode: Episode) -> dict[str, Any]:
     }
 
 
-def _body(body: bytes, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def _response(answer: Answer) -> Response:
     headers = Headers(
-        {"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"}
+        {"Content-Type": "application/json", "Content-Length": str(len(answer.body)), "Connection": "close"}
     )
-    return Response(status.value, status.phrase, headers, body)
+    return Response(answer.status.value, answer.status.phrase, headers, answer.body)
 
 
 def _json(value: object, status: HTTPStatus = HTTPStatus.OK) -> Response:
-    return _body(json.dumps(value).encode(), status)
+    return _response(Answer(json.dumps(value).encode(), status))
 
 
-def _refusal(code: int, message: str) -> Response:
-    return _json({"code": code, "msg": message}, HTTPStatus.BAD_REQUEST)
+def _refusal(message: str) -> Response:
+    return _json({"error": message}, HTTPStatus.BAD_REQUEST)
 
 
 def _not_found(path: str) -> Response:
@@ -291,7 +284,7 @@ def _port(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m sentinet_dagster.runtime.venue_server",
-        description="A venue on this machine in Binance's protocol: simulated, or playing recordings.",
+        description="Venues on this machine, each in its own protocol: simulated, or playing recordings.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
     parser.add_argument(

@@ -20,6 +20,7 @@ from ingest_daemon.venues.simulated import (
     Episode,
     Script,
     SimulatedFrame,
+    SimulatedInstrument,
     SimulatedMarket,
 )
 
@@ -62,6 +63,10 @@ class Source(Protocol):
     @property
     def symbols(self) -> Mapping[str, Sequence[str]]:
         """The venue symbols of each market."""
+
+    @property
+    def instruments(self) -> Sequence[SimulatedInstrument]:
+        """What is simulated: every dialect can tell it. Of a recording none is."""
 
     def batches(self, demand: Demand) -> AsyncIterator[Sequence[SourceFrame]]:
         """The frames, each batch when it is due. Ends when there are no more."""
@@ -120,6 +125,7 @@ class SimulatedSource:
         self._tape: Iterator[SimulatedFrame] = iter(())
         self._tape_channels: tuple[str, ...] = ()
         self._next_frame: SimulatedFrame | None = None  # read from the tape, and too early to send
+        self.instruments: Sequence[SimulatedInstrument] = market.instruments
         symbols: dict[str, list[str]] = {}
         streams: dict[str, set[str]] = {}
         for instrument in market.instruments:

@@ -26,15 +26,13 @@ from sentinet_dagster.surveillance.grid import microseconds
 from sentinet_dagster.surveillance.schema import ALERTS, WINDOW
 from sentinet_dagster.surveillance.settings import MAX_QUIET_WINDOWS, SurveillanceSettings
 
-__all__ = ["ALERT_LOOKBACK", "JUDGE_LOOKBACK", "alert_id", "build_alerts"]
+__all__ = ["JUDGE_LOOKBACK", "alert_id", "alert_lookback", "build_alerts"]
 
-ALERT_LOOKBACK: Final = (
-    max((detector.lookback for detector in DETECTORS.values()), default=timedelta(0))
-    + MAX_QUIET_WINDOWS * WINDOW
+_DETECTOR_LOOKBACK: Final = max((detector.lookback for detector in DETECTORS.values()), default=timedelta(0))
+
+JUDGE_LOOKBACK: Final = (
+    FEATURE_LOOKBACK + CORRELATION_LOOKBACK + _DETECTOR_LOOKBACK + MAX_QUIET_WINDOWS * WINDOW
 )
-"""How far before `start` every frame given to `build_alerts` must reach, as far as there are rows."""
-
-JUDGE_LOOKBACK: Final = FEATURE_LOOKBACK + CORRELATION_LOOKBACK + ALERT_LOOKBACK
 """How long after a window it can still matter to a verdict: late ranges are extended forward by it."""
 
 _NAMESPACE: Final = UUID(
@@ -42,6 +40,11 @@ _NAMESPACE: Final = UUID(
 )  # drawn once; changing it renames every alert
 _LOWERED: Final = {"critical": "warning", "warning": "info", "info": "info"}
 _SHOWN: Final = ("trade_count", "quote_count", "book_count", "gap_seconds", "refused_frames", "completeness")
+
+
+def alert_lookback(settings: SurveillanceSettings) -> timedelta:
+    """How far before `start` every frame given to `build_alerts` must reach, as far as there are rows."""
+    return _DETECTOR_LOOKBACK + settings.quiet_windows * WINDOW
 
 
 def build_alerts(
@@ -59,7 +62,7 @@ def build_alerts(
 
     Args:
         windows, features, correlations, scores: the schemas of these names, over
-            [start - ALERT_LOOKBACK, end) as far as there are rows.
+            [start - alert_lookback(settings), end) as far as there are rows.
         instruments: schema.INSTRUMENTS.
         start, end: multiples of 5 s.
         code_hash: of the sources of this package; computed outside, since nothing here reads files.

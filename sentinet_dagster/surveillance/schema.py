@@ -27,7 +27,7 @@ import polars as pl
 __all__ = [
     "ALERTS",
     "BOOKS",
-    "BOOK_CAUSES",
+    "BOOK_FLOWS",
     "CORRELATIONS",
     "FEATURES",
     "FEED_GAPS",
@@ -54,9 +54,6 @@ WINDOW_US: Final = 5_000_000
 """`WINDOW` in microseconds, the unit of every time inside a kernel."""
 
 TIME: Final = pl.Datetime("us", "UTC")
-
-BOOK_CAUSES: Final = ("sequence_break", "checksum_mismatch", "crossed_book", "book_outrun")
-"""Causes of a gap (`ingest_daemon.events.GapCause`) that concern the level-2 book alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +184,40 @@ BOOKS: Final = Relation(
     ),
 )
 
+BOOK_FLOWS: Final = Relation(
+    "market.book_flows",
+    (
+        _INSTRUMENT_ID,
+        Column("side", pl.Int16, "1 the bids, -1 the asks"),
+        Column(
+            "distance_bps",
+            pl.Int16,
+            "beyond so far from the touch (0: from it on), up to the next of 0, 1, 2, 5, 10, 25",
+        ),
+        Column("is_partial", pl.Boolean, "the book was not in sync throughout: not to be trusted"),
+        Column("time", TIME, "start of the second"),
+        Column("received_at", TIME, "when the bytes were seen that closed it"),
+        Column("added", pl.Float64, "base units by which levels grew, update by update"),
+        Column("removed", pl.Float64, "base units by which levels shrank"),
+        Column("cancelled", pl.Float64, "base units of what is removed that no trade explains"),
+        Column("traded", pl.Float64, "base units executed against this side"),
+        Column("adds", pl.Int32, "times a level grew"),
+        Column("cancels", pl.Int32, "times a level shrank and trades do not explain all of it"),
+        Column("levels", pl.Int32, "different prices that grew or shrank"),
+        Column("largest_added", pl.Float64, "base units: the most that one level grew at once"),
+        Column("fleeting", pl.Float64, "base units placed and, within 10 s, withdrawn whole and untraded"),
+        Column("withdrawn", pl.Float64, "base units: the largest of these orders"),
+        Column(
+            "withdrawn_life_us",
+            pl.Int64,
+            "microseconds that it stood; null where there is none",
+            nullable=True,
+        ),
+        Column("layers", pl.Int32, "levels of the largest group of them placed and withdrawn together"),
+        Column("layered", pl.Float64, "base units: the size of that group"),
+    ),
+)
+
 REFERENCE_PRICES: Final = Relation(
     "market.reference_prices",
     (
@@ -211,7 +242,7 @@ FEED_GAPS: Final = Relation(
     (
         Column("gap_id", pl.Int64, "identity"),
         Column("venue", pl.String, "whose data is missing"),
-        Column("channel", pl.String, "null: every channel", nullable=True),
+        Column("channel", pl.String, "the venue's word; null: not one of its channels", nullable=True),
         Column("instrument_id", pl.Int16, "null: every instrument of the venue", nullable=True),
         Column("started_at", TIME, "start of the hole, included"),
         Column("ended_at", TIME, "end of the hole, excluded"),
@@ -220,6 +251,12 @@ FEED_GAPS: Final = Relation(
         Column("lost_events", pl.Int64, "null: nobody can know", nullable=True),
         Column(
             "repaired_at", TIME, "when the missing data was fetched; null: it is missing still", nullable=True
+        ),
+        Column(
+            "relation",
+            pl.String,
+            "the table of schema market that lacks the data; null: any may",
+            nullable=True,
         ),
     ),
 )
@@ -235,8 +272,25 @@ REJECTED_FRAMES: Final = Relation(
         ),
         _RECEIVED_AT,
         Column("error", pl.String, "why it was refused"),
+        Column(
+            "frames",
+            pl.Int32,
+            "frames that the row stands for: 1, or as many of one window as were not kept one by one",
+        ),
     ),
 )
+
+_FLOW_COLUMNS: Final = (
+    ("added_near", "base units added within 10 bps of the best {}"),
+    ("cancelled_near", "base units taken back there that no trade explains"),
+    ("traded_near", "base units executed against the {}s there"),
+    ("cancel_share", "share of what left there that no trade explains, 0 to 1"),
+    ("fleeting_near", "base units placed there and, within 10 s, withdrawn whole and untraded"),
+    ("withdrawn_max", "base units: the largest order so withdrawn"),
+    ("withdrawn_life_s", "seconds that it stood; null where there is none"),
+    ("layered_max", "base units: the largest group of such orders, on 3 levels or more, placed together and "
+     "withdrawn together"),
+)  # fmt: skip
 
 WINDOWS: Final = Relation(
     "surveillance.windows",
@@ -272,13 +326,26 @@ WINDOWS: Final = Relation(
         Column(
             "completeness", pl.Float64, "share of the window outside gaps x accepted / (accepted + refused)"
         ),
-        Column("book_completeness", pl.Float64, "completeness, gaps of the book (BOOK_CAUSES) counted too"),
+        Column("book_completeness", pl.Float64, "completeness, gaps of the books counted too"),
         Column(
             "gap_seconds",
             pl.Float64,
-            "seconds of the window inside a gap that concerns the instrument, and more than its book",
+            "seconds of the window inside a gap that concerns the instrument, and more than its books",
         ),
         Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
+        Column("trade_completeness", pl.Float64, "completeness, only gaps of the trades counted"),
+        Column(
+            "flow_seconds", pl.Int32, "seconds with book flows, seen whole; the columns below are of these"
+        ),
+        Column("partial_flow_seconds", pl.Int32, "seconds with book flows that were seen in part only"),
+        Column("flow_changes", pl.Int32, "times that a level of the book grew or was cancelled from"),
+        *(
+            _measure(f"{side}_{name}", meaning.format(side))
+            for name, meaning in _FLOW_COLUMNS
+            for side in ("bid", "ask")
+        ),
+        Column("bid_layers", pl.Int32, "levels of the group of bid_layered_max; 0: none", nullable=True),
+        Column("ask_layers", pl.Int32, "levels of the group of ask_layered_max; 0: none", nullable=True),
         Column(
             "buy_sweep_count",
             pl.Int32,
@@ -395,6 +462,7 @@ RELATIONS: Final = (
     TRADES,
     QUOTES,
     BOOKS,
+    BOOK_FLOWS,
     REFERENCE_PRICES,
     FEED_GAPS,
     REJECTED_FRAMES,

@@ -1,7 +1,7 @@
 """Facts → windows: what happened in each 5 seconds, and how much of it we saw.
 
 What lives here: the sums of trades, quotes and books over a window, and its completeness. What never does:
-anything that looks past its own window.
+anything that looks past its own window, the sums of book flows (`flows.py`).
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from sentinet_dagster.surveillance.flows import FLOW_ORDER, flow_columns
 from sentinet_dagster.surveillance.grid import Grid
 from sentinet_dagster.surveillance.rolling import Floats, Ints, Runs
-from sentinet_dagster.surveillance.schema import BOOK_CAUSES, WINDOW_US, WINDOWS
+from sentinet_dagster.surveillance.schema import WINDOW_US, WINDOWS
 
 __all__ = ["build_windows"]
 
 _TEN_BPS = 10e-4
+_OF_BOOKS = ("books", "book_flows")  # a gap of these leaves all else whole
 _Columns = dict[str, npt.NDArray[Any]]  # of Floats and Ints
 
 
@@ -27,6 +29,7 @@ def build_windows(
     trades: pl.DataFrame,
     quotes: pl.DataFrame,
     books: pl.DataFrame,
+    book_flows: pl.DataFrame,
     feed_gaps: pl.DataFrame,
     rejected_frames: pl.DataFrame,
     instruments: pl.DataFrame,
@@ -42,10 +45,11 @@ def build_windows(
         trades: schema.TRADES.
         quotes: schema.QUOTES. Those without a bid or an ask are counted and otherwise left out.
         books: schema.BOOKS. Those with an empty side likewise.
-        feed_gaps: schema.FEED_GAPS, all that overlap [start, end). A repaired gap is none. A gap of one
-            channel counts like a gap of all, as a verdict needs all of them; but one that says no more than
-            that a book could not be built (schema.BOOK_CAUSES) leaves trades and quotes whole: it counts in
-            book_completeness alone.
+        book_flows: schema.BOOK_FLOWS. They are made of books and trades, so completeness does not count them.
+        feed_gaps: schema.FEED_GAPS, all that overlap [start, end). A repaired gap is none. Of the others each
+            counts in completeness, as a verdict needs everything; but one of the books alone leaves the rest
+            whole and counts in book_completeness only. trade_completeness knows gaps of the trades and those
+            that may be of any relation.
         rejected_frames: schema.REJECTED_FRAMES, those received in [start, end). One without instrument counts
             for every instrument of its venue.
         instruments: schema.INSTRUMENTS.
@@ -67,6 +71,9 @@ def build_windows(
     ]
     columns = (
         _trade_columns(*facts[0], size) | _quote_columns(*facts[1], size) | _book_columns(*facts[2], size)
+    )
+    columns |= flow_columns(
+        *_sorted_facts(book_flows.with_columns(flow_order=FLOW_ORDER), "flow_order", grid), size
     )
     columns |= _latency_columns([_latencies(*kind, size) for kind in facts], size)
     executions = np.maximum(columns["trade_count"], 1)
@@ -197,7 +204,7 @@ def _completeness_columns(
     active: pl.DataFrame,
     grid: Grid,
 ) -> _Columns:
-    feed_us, book_us, refused = (np.zeros(grid.shape, dtype=np.int64) for _ in range(3))
+    feed_us, book_us, trade_us, refused = (np.zeros(grid.shape, dtype=np.int64) for _ in range(4))
     open_gaps = feed_gaps.filter(pl.col("repaired_at").is_null())
     # Nearly always there are neither, and asking each instrument would cost more than all its sums.
     concerned = not (open_gaps.is_empty() and rejected_frames.is_empty())
@@ -207,15 +214,21 @@ def _completeness_columns(
             pl.col("instrument_id").is_null() & (pl.col("venue") == venue)
         )
         gaps = open_gaps.filter(concerns)
-        feed_us[row] = _covered_us(gaps.filter(~pl.col("cause").is_in(BOOK_CAUSES)), grid)
+        feed_us[row] = _covered_us(
+            gaps.filter(pl.col("relation").is_in(_OF_BOOKS).fill_null(False).not_()), grid
+        )
+        trade_us[row] = _covered_us(gaps.filter(pl.col("relation").fill_null("trades") == "trades"), grid)
         book_us[row] = _covered_us(gaps, grid)
-        columns = grid.columns_of(rejected_frames.filter(concerns)["received_at"].to_physical().to_numpy())
-        refused[row] = np.bincount(columns[columns >= 0], minlength=grid.columns)
+        rejected = rejected_frames.filter(concerns)
+        columns = grid.columns_of(rejected["received_at"].to_physical().to_numpy())
+        inside = columns >= 0
+        np.add.at(refused[row], columns[inside], rejected["frames"].to_numpy()[inside])
     arrived = accepted + refused
     share = np.divide(accepted, arrived, out=np.ones(grid.shape), where=arrived > 0)
     return {
         "completeness": (WINDOW_US - feed_us) / WINDOW_US * share,
         "book_completeness": (WINDOW_US - book_us) / WINDOW_US * share,
+        "trade_completeness": (WINDOW_US - trade_us) / WINDOW_US * share,
         "gap_seconds": feed_us / 1e6,
         "refused_frames": refused,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -14,9 +14,11 @@ from dagster import DagsterInstance, ExecuteInProcessResult, RunRequest, build_s
 from psycopg.rows import dict_row
 
 from sentinet_dagster.definitions import defs
+from sentinet_dagster.notifier import Notifier
+from sentinet_dagster.outcomes import RUN_KEY_TAG
 from sentinet_dagster.planning import Failure, State, decode_state, encode_state
 from sentinet_dagster.resources import Timescale
-from sentinet_dagster.sensors import RUN_KEY_TAG, on_new_batches
+from sentinet_dagster.sensors import on_new_batches
 
 RELATIONS: Mapping[str, str] = {
     "windows": "window_start, instrument_id",
@@ -33,6 +35,8 @@ class Desk:
     url: str
     instance: DagsterInstance
     cursor: str | None = None
+    notify_url: str = ""
+    events: list[object] = field(default_factory=list)  # of assets, that ticks have reported
 
     def tick(self) -> list[RunRequest]:
         """Evaluate `on_new_batches` once; the requests it makes. Nothing is run."""
@@ -40,10 +44,11 @@ class Desk:
             instance=self.instance,
             cursor=self.cursor,
             definitions=defs,
-            resources={"timescale": Timescale(url=self.url)},
+            resources={"timescale": Timescale(url=self.url), "notifier": Notifier(url=self.notify_url)},
         ) as context:
             result = on_new_batches.evaluate_tick(context)
         self.cursor = result.cursor
+        self.events += result.asset_events
         return list(result.run_requests or [])
 
     def run(self, request: RunRequest) -> ExecuteInProcessResult:
@@ -71,7 +76,7 @@ class Desk:
     def end_pauses(self) -> None:
         """Let the pauses after failures be over, instead of sleeping through them."""
         state = self.plan()
-        due = {hour: Failure(failure.attempts, 0) for hour, failure in state.failures.items()}
+        due = {hour: Failure(failure.attempts, 0, failure.since) for hour, failure in state.failures.items()}
         changed = encode_state(msgspec.structs.replace(state, failures=due))
         self.fetch("update ops.plans set state = %s::jsonb", changed)
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -25,113 +21,10 @@ from ingest_daemon.spool import Spool
 from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from tests.fake_venue import FakeVenue
+from tests.integration.daemon_process import PATIENCE_S, start
+from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
-
-ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 40
-
-
-class Daemon:
-    """A running daemon and what it says of itself."""
-
-    def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
-        self.process = process
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
-
-    async def until(self, metric: str, condition: Callable[[float], bool]) -> None:
-        """Wait until the sum of a metric's samples fulfils the condition."""
-        async with asyncio.timeout(PATIENCE_S):
-            while not condition(await self.value(metric)):  # noqa: ASYNC110 (it is another process)
-                await asyncio.sleep(0.02)
-
-    async def value(self, metric: str) -> float:
-        try:
-            page = (await self._client.get("/metrics")).text
-        except httpx.TransportError:
-            return 0.0
-        lines = [line for line in page.splitlines() if line.startswith((f"{metric} ", f"{metric}{{"))]
-        return sum(float(line.rpartition(" ")[2]) for line in lines)
-
-    async def healthz(self) -> tuple[int, Any]:
-        response = await self._client.get("/healthz")
-        return response.status_code, response.json()
-
-    async def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.process.wait()
-
-    async def close(self) -> None:
-        await self._client.aclose()
-        if self.process.returncode is None:
-            self.process.kill()
-            await self.process.wait()
-
-
-@asynccontextmanager
-async def daemon_of(
-    venue: FakeVenue, database_url: str, directory: Path, **tuning: str
-) -> AsyncIterator[Daemon]:
-    (directory / "venues.yaml").write_text(
-        f"""
-        venues:
-          here:
-            protocol: binance_spot
-            websocket_url: {venue.websocket_url}
-            rest_url: {venue.rest_url}
-            channels: [trade]
-        """,
-        encoding="utf-8",
-    )
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = {f"SENTINET_INGEST_{name.upper()}": value for name, value in tuning.items()}
-    process = await start(
-        {
-            "SENTINET_DATABASE_URL": database_url,
-            "SENTINET_CONFIG_DIR": str(directory),
-            "SENTINET_HOME": str(directory / "home"),
-            "SENTINET_INGEST_HEALTH_PORT": str(port),
-            **settings,
-        }
-    )
-    daemon = Daemon(process, port)
-    try:
-        yield daemon
-    finally:
-        await daemon.close()
-
-
-async def start(environment: Mapping[str, str], stderr: int | None = None) -> asyncio.subprocess.Process:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
-    return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "ingest_daemon", cwd=ROOT, env={**inherited, **environment}, stderr=stderr
-    )
-
-
-def watch_bitcoin(database_url: str) -> None:
-    with psycopg.connect(database_url) as connection:
-        connection.execute(
-            """
-            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote)
-            values ('here', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT')
-            """
-        )
-
-
-def trade_ids(database_url: str) -> list[int]:
-    with psycopg.connect(database_url) as connection:
-        rows = connection.execute("select trade_id from market.trades order by trade_id").fetchall()
-    return [trade_id for (trade_id,) in rows]
-
-
-def trades(first: int, last: int) -> list[str]:
-    return [
-        '{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT",'
-        f'"t":{trade_id},"p":"61837.63","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
-        for trade_id in range(first, last)
-    ]
 
 
 async def test_what_was_received_is_committed_when_a_signal_ends_it(

@@ -59,7 +59,8 @@ def add_window(connection: readings.Connection, instrument_id: int, computed_at:
     connection.execute(
         "insert into surveillance.windows (instrument_id, window_start, volume, buy_volume, sell_volume, "
         "notional, trade_count, quote_count, book_count, order_trade_ratio, completeness, book_completeness, "
-        "gap_seconds, refused_frames, computed_at) values (%s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, %s)",
+        "gap_seconds, refused_frames, trade_completeness, computed_at) "
+        "values (%s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, %s)",
         (instrument_id, WINDOW, computed_at),
     )
 
@@ -140,7 +141,7 @@ def test_feeds_count_what_was_committed_lately(connection: readings.Connection) 
 
 
 def test_the_edition_names_the_server(connection: readings.Connection) -> None:
-    edition = readings.edition(connection)
+    edition = readings.server(connection)
     row = connection.execute("select count(*) from pg_extension where extname = 'timescaledb'").fetchone()
     assert edition.name.startswith("PostgreSQL ")
     assert ("TimescaleDB" in edition.name) is (row == (1,))

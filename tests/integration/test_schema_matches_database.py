@@ -24,7 +24,9 @@ DTYPES = {
     "double precision[]": pl.List(pl.Float64),
 }
 # `contract_currency` is the ingest daemon's: the facts are converted already.
-ONLY_IN_THE_DATABASE = {"computed_at", "created_at", "recorded_at", "state", "frame", "contract_currency"}
+ONLY_IN_THE_DATABASE = {
+    "computed_at", "created_at", "recorded_at", "state", "frame", "last_received_at", "contract_currency"
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("relation", RELATIONS, ids=lambda relation: relation.name)

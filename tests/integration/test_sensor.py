@@ -12,6 +12,7 @@ from dagster import DagsterInstance, build_sensor_context
 
 from ingest_daemon.store import Store
 from sentinet_dagster.definitions import defs
+from sentinet_dagster.notifier import Notifier
 from sentinet_dagster.partitions import RANGE_END_TAG, RANGE_START_TAG, in_microseconds
 from sentinet_dagster.resources import SurveillanceConfig, Timescale
 from sentinet_dagster.sensors import on_missing_model, on_new_batches
@@ -87,6 +88,7 @@ def test_a_run_that_failed_is_asked_for_again(desk: Desk) -> None:
 def test_a_database_that_is_away_is_a_skipped_tick(name: str) -> None:
     resources = {
         "timescale": Timescale(url=NOWHERE),
+        "notifier": Notifier(),
         "surveillance_config": SurveillanceConfig(directory=str(SETTINGS.config_dir)),
     }
     sensor = {"on_new_batches": on_new_batches, "on_missing_model": on_missing_model}[name]

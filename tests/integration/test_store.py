@@ -14,6 +14,7 @@ from ingest_daemon.copy_rows import FACTS, Fact, Relation, time_of
 from ingest_daemon.errors import StoreRejected, StoreUnavailable
 from ingest_daemon.events import (
     Book,
+    BookFlow,
     Event,
     FeedGap,
     GapCause,
@@ -22,7 +23,7 @@ from ingest_daemon.events import (
     RejectedFrame,
     Trade,
 )
-from ingest_daemon.store import Store
+from ingest_daemon.store import NOTIFY_CHANNEL, Store
 from ingest_daemon.venues import Listing
 
 pytestmark = pytest.mark.integration
@@ -90,6 +91,13 @@ EVENTS: dict[str, Sequence[Fact]] = {
         Book(2, 6, START, START + 3, (), (), (), ()),
         Book(2, 7, START, START + 4, (3.5, 2.5, 0.5), (1.0, 2.0, 3.0), (4.5,), (0.75,)),
     ],
+    "book_flows": [
+        BookFlow(
+            1, START, START + 1, 1, 0, False, 0.1 + 0.2, 2.0, 1.5, 0.5, 3, 2, 4, 0.2, 1, 1, 70_000, 3, 1
+        ),
+        BookFlow(1, START, START + 2, 1, 0, True, 0.0, 0.0, 0.0, 0.0, 0, 0, 0, 0.0, 0.0, 0.0, None, 0, 0.0),
+        BookFlow(2, START, START + 3, -1, 25, False, 1.0, 0.0, 0.0, 9.0, 1, 0, 1, 1.0, 0, 0, None, 0, 0.0),
+    ],
     "reference_prices": [
         ReferencePrice(3, START, START + 1, 61_800.25, None, 0.0001, START + 3_600 * SECOND),
         ReferencePrice(3, START + SECOND, START + SECOND, None, 61_799.5, None, None),
@@ -143,6 +151,7 @@ def test_a_batch_written_again_adds_nothing(store: Store, reader: psycopg.Connec
         "trades": 2,
         "quotes": 3,
         "books": 4,
+        "book_flows": 3,
         "reference_prices": 4,
         "feed_gaps": 2,
         "rejected_frames": 1,
@@ -325,3 +334,16 @@ def test_days_without_a_daemon_are_judged_anew_at_both_ends_alone(
     assert touched(reader, "feed_gaps") == [
         [(moment(START), moment(START + hour)), (moment(end - hour), moment(end))]
     ]
+
+
+def test_a_commit_notifies_once_and_a_batch_that_is_refused_does_not(
+    store: Store, reader: psycopg.Connection[Any]
+) -> None:
+    reader.execute(f"listen {NOTIFY_CHANNEL}")
+    store.write(batch_of(trade(1), Quote(1, 1, START, START, 1.0, 1.0, 2.0, 1.0)))
+    reader.execute("alter table market.quotes drop column ask_size")
+    with pytest.raises(StoreRejected):
+        store.write(batch_of(trade(2), Quote(1, 2, START, START, 1.0, 1.0, 2.0, 1.0)))
+    store.write(batch_of(trade(3)))
+    heard = list(reader.notifies(timeout=1, stop_after=3))
+    assert [notification.channel for notification in heard] == [NOTIFY_CHANNEL] * 2

@@ -120,6 +120,7 @@ def test_a_break_is_one_gap_from_the_last_good_diff_to_the_bridge() -> None:
         200 * MS,
         GapCause.SEQUENCE_BREAK,
         "book at update 12, next diff is 14 to 15",
+        relation="books",
     )
     assert isinstance(said, Book)
     assert said.update_id == 16

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
-from ingest_daemon.events import Book, Quote, ReferencePrice, Trade
+from ingest_daemon.events import Book, BookFlow, Quote, ReferencePrice, Trade
 
-TRADES, QUOTES, BOOKS, REFERENCE_PRICES = FACTS
+TRADES, QUOTES, BOOKS, BOOK_FLOWS, REFERENCE_PRICES = FACTS
 POSTGRES_EPOCH_US = 946_684_800_000_000
 
 instants = st.integers(0, 4_102_444_800_000_000)
@@ -27,6 +27,22 @@ trades = st.builds(
 )
 quotes = st.builds(Quote, smallints, bigints, st.none() | instants, instants, floats, floats, floats, floats)
 books = st.builds(Book, smallints, bigints, st.none() | instants, instants, levels, levels, levels, levels)
+integers = st.integers(-(2**31), 2**31 - 1)
+book_flows = st.builds(
+    BookFlow,
+    smallints,
+    instants,
+    instants,
+    smallints,
+    smallints,
+    st.booleans(),
+    *[floats] * 4,
+    *[integers] * 3,
+    *[floats] * 3,
+    st.none() | bigints,
+    integers,
+    floats,
+)
 reference_prices = st.builds(
     ReferencePrice,
     smallints,
@@ -63,7 +79,7 @@ def decode(relation: Relation, data: bytes) -> list[tuple[Any, ...]]:
 def decode_value(wire: str, type_: Any, value: bytes) -> Any:
     if type_.is_array:
         return decode_array(value)
-    code = {">i2": ">h", ">i4": ">i", ">i8": ">q", ">f8": ">d"}[wire]
+    code = {">i2": ">h", ">i4": ">i", ">i8": ">q", ">f8": ">d", "|b1": ">?"}[wire]
     (number,) = struct.unpack(code, value)
     return number + POSTGRES_EPOCH_US if type_.counted_from else number
 
@@ -96,7 +112,13 @@ def in_any_order(rows: Sequence[tuple[Any, ...]]) -> list[str]:
 
 @pytest.mark.parametrize(
     ("relation", "strategy"),
-    [(TRADES, trades), (QUOTES, quotes), (BOOKS, books), (REFERENCE_PRICES, reference_prices)],
+    [
+        (TRADES, trades),
+        (QUOTES, quotes),
+        (BOOKS, books),
+        (BOOK_FLOWS, book_flows),
+        (REFERENCE_PRICES, reference_prices),
+    ],
     ids=lambda value: getattr(value, "name", ""),
 )
 def test_every_row_comes_out_as_it_went_in(relation: Relation, strategy: st.SearchStrategy[Fact]) -> None:
@@ -109,7 +131,7 @@ def test_every_row_comes_out_as_it_went_in(relation: Relation, strategy: st.Sear
 
 
 def test_the_columns_are_the_fields_of_the_event_and_time() -> None:
-    for relation, kind in zip(FACTS, (Trade, Quote, Book, ReferencePrice), strict=True):
+    for relation, kind in zip(FACTS, (Trade, Quote, Book, BookFlow, ReferencePrice), strict=True):
         assert {column.name for column in relation.columns} == {"time", *kind.__struct_fields__}
 
 

@@ -6,14 +6,28 @@ import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
+import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_daemon.batcher import Batch, Limits
 from ingest_daemon.errors import ConfigError, RecordingError
+from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.recording import (
+    Answer,
+    Closed,
+    Connection,
+    Gap,
+    Missed,
+    Note,
+    answer_of,
+    file_name,
+    line_of,
+)
 from ingest_daemon.replay import ReplayReport, StreamReport, read_recording, replay_files
 from ingest_daemon.venues import Listing
 
@@ -103,7 +117,7 @@ def test_a_torn_archive_is_named_with_the_line_it_is_whole_to(tmp_path: Path) ->
     path = record(tmp_path / "a.gz", [(second, trade(second)) for second in range(1_000)])
     path.write_bytes(path.read_bytes()[:-20])
 
-    with pytest.raises(RecordingError, match=r"a\.gz, after line \d+: Compressed file ended"):
+    with pytest.raises(RecordingError, match=r"a\.gz, after line \d+: the end is missing"):
         list(read_recording(path))
 
 
@@ -219,3 +233,164 @@ def test_frames_that_nobody_recognises_are_told_of(tmp_path: Path) -> None:
 
     with pytest.raises(RecordingError, match=r"no frame of a protocol known \(binance_spot, binance_usdm, "):
         replay_files([path], Memory(), VENUES)
+
+
+# Recordings that the daemon made.
+
+CHANNELS = ("trade", "depth")
+SNAPSHOT = b'{"lastUpdateId":10,"bids":[["99.0","1.0"]],"asks":[["101.0","2.0"]]}'
+
+
+def diff(first: int, last: int, symbol: str = "BTCUSDT") -> bytes:
+    return (
+        f'{{"stream":"{symbol.lower()}@depth@100ms","data":{{"e":"depthUpdate","E":1723161255208,"s":"{symbol}",'
+        f'"U":{first},"u":{last},"b":[["100.0","3.0"]],"a":[]}}}}'
+    ).encode()
+
+
+def made(folder: Path, *parts: Sequence[tuple[int, bytes | Note]], venue: str = "here") -> list[Path]:
+    """A connection's files, each with the seconds and contents of its lines."""
+    opened = "20240808T235414.000000Z"
+    paths = []
+    for number, lines in enumerate(parts):
+        head = Connection(venue, "binance_spot", ("BTCUSDT", "ETHUSDT"), CHANNELS, opened, number)
+        content = [
+            line_of(START_NS // 1_000 + at * 1_000_000, what) for at, what in [(lines[0][0], head), *lines]
+        ]
+        paths.append(folder / file_name(opened, number))
+        paths[-1].write_bytes(zstandard.compress(b"".join(content)))
+    return paths
+
+
+def ask(symbol: str) -> Answer:
+    path = f"/api/v3/depth?symbol={symbol}&limit=1000"
+    return answer_of(symbol, path, SNAPSHOT)
+
+
+def of(sink: Memory, relation: str) -> list[Any]:
+    return [event for batch in sink.batches for event in getattr(batch, relation)]
+
+
+def test_a_recording_says_whose_it_is_and_which_book_an_answer_is_of(tmp_path: Path) -> None:
+    sink = Memory()
+    lines = [(0, diff(9, 11)), (0, diff(9, 11, "ETHUSDT")), (1, ask("ETHUSDT")), (2, ask("BTCUSDT"))]
+    made(tmp_path, lines, venue="elsewhere")
+
+    report = replay_files([tmp_path], sink, {})
+
+    assert [(each.instrument_id, each.bid_prices) for each in of(sink, "books")] == [
+        (1, (100.0, 99.0)),
+        (0, (100.0, 99.0)),
+    ]
+    # Recorded without the ticker, so the books give the quotes.
+    assert [each.instrument_id for each in of(sink, "quotes")] == [1, 0]
+    assert {batch.venue for batch in sink.batches} == {"elsewhere"}
+    assert report.streams["elsewhere/rest"] == StreamReport(frames=2, rows=4)
+
+
+def test_gaps_are_those_that_were_noticed(tmp_path: Path) -> None:
+    sink = Memory()
+    gap = FeedGap("here", None, None, 1, 2, GapCause.STALE, "no frame for 30 s")
+    at = START_NS // 1_000
+    made(tmp_path, [(0, diff(9, 11)), (0, ask("BTCUSDT")), (1, diff(14, 15)), (2, Closed(at)), (3, Gap(gap))])
+
+    replay_files([tmp_path], sink, {})
+
+    *lost, told = of(sink, "feed_gaps")
+    assert [(each.cause, each.relation, each.ended_at) for each in lost] == [
+        (GapCause.SEQUENCE_BREAK, "books", at),
+        (GapCause.SEQUENCE_BREAK, "quotes", at),
+    ]
+    assert told == gap
+
+
+def test_a_connection_that_was_told_nothing_at_its_end_has_no_gap(tmp_path: Path) -> None:
+    sink = Memory()
+    made(tmp_path, [(0, diff(9, 11)), (0, ask("BTCUSDT")), (1, diff(14, 15)), (2, Closed(None))])
+    replay_files([tmp_path], sink, {})
+    assert of(sink, "feed_gaps") == []
+
+
+def test_a_later_part_alone_has_the_book_of_the_parts_before(tmp_path: Path) -> None:
+    first = [(0, diff(9, 11)), (0, ask("BTCUSDT")), (0, trade(1).encode()), (0, b"not JSON")]
+    second = [(3_600, diff(12, 13)), (3_601, trade(2).encode())]
+    whole, alone = Memory(), Memory()
+    paths = made(tmp_path, first, second)
+
+    replay_files(paths, whole, {})
+    report = replay_files(paths[1:], alone, {})
+
+    assert of(alone, "books") == of(whole, "books")[1:]
+    assert alone.trades == [(0, 2)]
+    assert report.streams["here/btcusdt@trade"] == StreamReport(frames=1, rows=1)
+    assert report.first_received_at == START_NS // 1_000 + 3_600_000_000
+    assert not report.cuts
+
+
+def test_what_is_missing_is_reported(tmp_path: Path) -> None:
+    first, second = made(tmp_path, [(0, trade(1).encode())], [(1, trade(2).encode()), (2, Missed(7, 1, 2))])
+    first.unlink()
+    packer = zstandard.ZstdCompressor().compressobj()
+    content = packer.compress(zstandard.decompress(second.read_bytes()))
+    second.write_bytes(content + packer.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+    unfinished = second.with_name(second.name.replace("0001", "0002") + ".part")
+    unfinished.write_bytes(b"")  # a power cut took all of it
+
+    report = replay_files([second, unfinished], Memory(), {})
+
+    assert [(Path(cut.path).name, cut.lines) for cut in report.cuts] == [
+        (first.name, 0),
+        (second.name, 3),
+        (unfinished.name, 0),
+    ]
+    assert report.missed == 7
+    assert report.streams["here/btcusdt@trade"].rows == 1
+
+
+def test_of_a_file_that_only_began_nothing_is_expected(tmp_path: Path) -> None:
+    (tmp_path / "20240808T235414.000000Z-0000.zst.part").write_bytes(b"")
+    whole = record(tmp_path / "a.gz", [(0, trade(1))])
+
+    report = replay_files([tmp_path], Memory(), VENUES)
+
+    assert [cut.reason for cut in report.cuts] == ["the end is missing"]
+    assert report.streams["here/btcusdt@trade"].rows == 1
+    assert whole.exists()
+
+
+def test_a_file_of_something_else_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.zst").write_bytes(b"this is not zstd")
+    with pytest.raises(RecordingError, match=r"a\.zst: damaged: .*nothing in it can be read"):
+        replay_files([tmp_path / "a.zst"], Memory(), VENUES)
+
+
+def test_a_recording_of_a_protocol_that_is_gone_is_named(tmp_path: Path) -> None:
+    head = Connection("here", "mtgox", (), (), "20240808T235414.000000Z", 0)
+    path = tmp_path / file_name(head.opened, 0)
+    path.write_bytes(zstandard.compress(line_of(1, head)))
+    with pytest.raises(RecordingError, match="mtgox, which is not known"):
+        replay_files([path], Memory(), VENUES)
+
+
+def test_a_torn_archive_is_replayed_to_its_last_whole_line(tmp_path: Path) -> None:
+    path = record(tmp_path / "a.gz", [(second, trade(second)) for second in range(1_000)])
+    path.write_bytes(path.read_bytes()[:-200])
+    sink = Memory()
+
+    report = replay_files([path], sink, VENUES)
+
+    (cut,) = report.cuts
+    assert 0 < cut.lines < 1_000
+    assert sink.trades == [(0, number) for number in range(cut.lines)]
+
+
+def test_a_flood_of_frames_that_cannot_be_parsed_is_counted_and_not_kept(tmp_path: Path) -> None:
+    sink = Memory()
+    lines = [(0, trade(1)), *((0.001 * number, f"not JSON {number}") for number in range(10_000))]
+
+    report = replay_files([record(tmp_path / "a", lines)], sink, VENUES)
+
+    rows = of(sink, "rejected_frames")
+    assert report.streams["here/other"].refused == 10_000
+    assert len(rows) < 30
+    assert sum(row.frames for row in rows) == 10_000

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_daemon.batcher import Batch, batch_of
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, Trade
 from ingest_daemon.shedding import LEVELS, add_gap, drop, shed
 
 SECOND = 1_000_000
-RELATIONS = ("trades", "quotes", "books")
+RELATIONS = ("trades", "quotes", "books", "book_flows")
 
 
 def trade(at: int) -> Trade:
@@ -25,11 +25,17 @@ def book(at: int, instrument_id: int = 1) -> Book:
     return Book(instrument_id, at, None, at, (1.0,), (1.0,), (2.0,), (1.0,))
 
 
+def flow(at: int) -> BookFlow:
+    sums = (1.0, 1.0, 1.0, 0.0, 1, 1, 1, 1.0, 0.0, 0.0, None, 0, 0.0)
+    return BookFlow(1, at - at % SECOND, at, 1, 0, False, *sums)
+
+
 events = st.lists(
     st.one_of(
         st.builds(trade, st.integers(0, 3 * SECOND)),
         st.builds(quote, st.integers(0, 3 * SECOND), st.integers(1, 2)),
         st.builds(book, st.integers(0, 3 * SECOND), st.integers(1, 2)),
+        st.builds(flow, st.integers(0, 3 * SECOND)),
     ),
     min_size=1,
     max_size=40,
@@ -38,7 +44,7 @@ events = st.lists(
 
 def is_explained(before: Batch, after: Batch) -> bool:
     """Whether what is missing is the count of a gap of its relation, inside its span."""
-    gaps = {gap.channel: gap for gap in after.feed_gaps}
+    gaps = {gap.relation: gap for gap in after.feed_gaps}
     for relation in RELATIONS:
         kept = getattr(after, relation)
         missing = [event for event in getattr(before, relation) if event not in kept]
@@ -62,18 +68,19 @@ def test_every_event_is_kept_or_in_a_gap_however_often_it_is_shed(
     assert after.rows == sum(len(getattr(after, name)) for name in (*RELATIONS, "feed_gaps"))
 
 
-def test_books_go_first_then_quotes_and_trades_stay() -> None:
-    batch = batch_of("here", [make(at) for make in (trade, quote, book) for at in (1, 2, SECOND + 1)])
+def test_books_go_first_then_quotes_then_flows_and_trades_stay() -> None:
+    batch = batch_of("here", [make(at) for make in (trade, quote, book, flow) for at in (1, 2, SECOND + 1)])
 
     def left(level: int) -> tuple[list[int], ...]:
         thin = shed(batch, level)
         return tuple([each.received_at for each in getattr(thin, name)] for name in RELATIONS)
 
     every, last = [1, 2, SECOND + 1], [2, SECOND + 1]
-    assert left(0) == (every, every, every)
-    assert left(1) == (every, every, last)
-    assert left(2) == (every, last, last)
-    assert left(3) == (every, [], [])
+    assert left(0) == (every, every, every, every)
+    assert left(1) == (every, every, last, every)
+    assert left(2) == (every, last, last, every)
+    assert left(3) == (every, [], [], every)
+    assert left(4) == (every, [], [], [])
 
 
 def test_instruments_are_not_mixed_up() -> None:
@@ -85,7 +92,7 @@ def test_what_is_given_up_as_a_whole_leaves_its_gaps() -> None:
     other = FeedGap("here", None, None, 0, 5, GapCause.DISCONNECTED)
     gaps = drop(batch_of("here", [trade(3), trade(9), book(4), other]))
 
-    assert {(gap.channel, gap.started_at, gap.ended_at, gap.lost_events) for gap in gaps} == {
+    assert {(gap.relation, gap.started_at, gap.ended_at, gap.lost_events) for gap in gaps} == {
         (None, 0, 5, None),
         ("trades", 3, 10, 2),
         ("books", 4, 5, 1),
@@ -94,7 +101,7 @@ def test_what_is_given_up_as_a_whole_leaves_its_gaps() -> None:
 
 def test_gaps_of_a_relation_are_added_up() -> None:
     first, second = (
-        FeedGap("here", "trades", None, start, start + 5, GapCause.SHED, "", 2) for start in (0, 100)
+        FeedGap("here", None, None, start, start + 5, GapCause.SHED, "", 2, "trades") for start in (0, 100)
     )
     (gap,) = add_gap(add_gap((), first), second)
     assert (gap.started_at, gap.ended_at, gap.lost_events) == (0, 105, 4)

@@ -29,6 +29,9 @@ def opened(directory: Path, limit: int = LARGE) -> Iterator[Spool]:
         spool.close()
 
 
+RELATIONS = ("trades", "quotes", "books", "book_flows", "reference_prices")
+
+
 def batch(number: int, venue: str = "here") -> Batch:
     at = 1_000 * number
     return batch_of(venue, [Trade(1, number, at, at, 0.1 + number, 2.0, -1, 3)])
@@ -137,9 +140,11 @@ def test_a_wrong_byte_anywhere_costs_one_record_and_says_so(tmp_path: Path) -> N
         if hit == 3:  # as if torn: what ran before is known to reach no further
             assert gaps(found) == []
         else:
-            (gap,) = gaps(found)
-            assert (gap.venue, gap.cause) == ("here", GapCause.SPOOL_DAMAGED)
-            assert gap.started_at <= 1_000 * hit <= gap.ended_at
+            damage = gaps(found)
+            assert {gap.relation for gap in damage} == set(RELATIONS)
+            for gap in damage:
+                assert (gap.venue, gap.cause) == ("here", GapCause.SPOOL_DAMAGED)
+                assert gap.started_at <= 1_000 * hit <= gap.ended_at
 
 
 def test_it_stays_within_its_bound_and_sheds_trades_last(tmp_path: Path) -> None:
@@ -170,7 +175,7 @@ def test_it_stays_within_its_bound_and_sheds_trades_last(tmp_path: Path) -> None
     kept = {name: sum(len(getattr(each, name)) for each in found) for name in ("quotes", "books")}
     assert kept["books"] < sent
     for name in ("quotes", "books"):
-        told = sum(gap.lost_events or 0 for gap in gaps(found) if gap.channel == name)
+        told = sum(gap.lost_events or 0 for gap in gaps(found) if gap.relation == name)
         assert sent - kept[name] == told == lost.get(("here", name), 0)
     assert {gap.cause for gap in gaps(found)} == {GapCause.SHED}
 
@@ -187,7 +192,7 @@ def test_trades_that_have_no_room_are_one_gap_with_their_count(tmp_path: Path) -
     (gap,) = gaps(found)
     assert 0 < len(kept) < count
     assert kept == list(range(len(kept)))
-    assert (gap.venue, gap.channel, gap.cause) == ("here", "trades", GapCause.SHED)
+    assert (gap.venue, gap.relation, gap.cause) == ("here", "trades", GapCause.SHED)
     assert gap.lost_events == count - len(kept)
     assert gap.started_at == 1_000 * len(kept)
     assert gap.ended_at == 1_000 * (count - 1) + 1

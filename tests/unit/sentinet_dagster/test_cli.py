@@ -100,8 +100,8 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
     assert run(["status", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {
-        "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "addresses": {},
-        "feeds": {},
+        "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
+        "addresses": {}, "feeds": {}, "judging": {},
     }  # fmt: skip
 
 

@@ -231,6 +231,33 @@ print(fork_hazard())
     ]
 
 
+def test_threads_that_the_user_vouches_for_are_no_hazard_and_forks_work(tmp_path: Path) -> None:
+    """polars, preloaded: its engine starts in each fork, and its allocator has no thread to miss."""
+    script = """
+import os
+from sentinet_dagster.launcher.preload import WITHOUT_BACKGROUND, fork_hazard
+os.environ.update(WITHOUT_BACKGROUND)
+import polars as pl
+print(fork_hazard())
+print(fork_hazard(idle_threads=["polars-ooc-clea"]))
+def work():
+    frame = pl.DataFrame({"key": range(200_000)}).with_columns(group=pl.col("key") % 1000)
+    sums = frame.lazy().group_by("group").agg(pl.col("key").sum()).collect()
+    os._exit(0 if sums["key"].sum() == frame["key"].sum() and len(sums) == 1000 else 1)
+children = []
+for _ in range(12):
+    if (child := os.fork()) == 0:
+        work()
+    children.append(child)
+print([os.waitpid(child, 0)[1] for child in children])
+"""
+    assert in_a_fresh_interpreter(script, tmp_path) == [
+        "native threads run: polars-ooc-clea",
+        "None",
+        str([0] * 12),
+    ]
+
+
 CODE = """
 import os, sys
 from pathlib import Path

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from sentinet_dagster.pacing import next_turn_at
-from sentinet_dagster.planning import HOUR, SECOND, Failure, Flight, Rules, State
+from sentinet_dagster.pacing import closing_at, next_turn_at
+from sentinet_dagster.planning import Failure, Flight, Rules, State
+from sentinet_dagster.spans import HOUR, SECOND
 
 START = 1_723_161_600 * SECOND  # 2024-08-09T00:00Z, a full hour
 RULES = Rules(lookback=600 * SECOND, silence=60 * SECOND, first_hour=START, lateness=2 * SECOND)
@@ -45,3 +46,18 @@ def test_what_rests_after_a_failure_is_not_waited_for() -> None:
 def test_nothing_dirty_and_data_that_is_not_live_tell_nothing() -> None:
     assert next_turn_at(msgspec.structs.replace(LIVE, dirty=()), at(6.3), RULES) is None
     assert next_turn_at(LIVE, at(16), RULES) is None
+
+
+def closing(state: State, received: float, now: float) -> int | None:
+    return closing_at(state, at(received), at(received), at(now), RULES)
+
+
+def test_a_tick_waits_for_the_next_window_even_where_one_is_closed_already() -> None:
+    assert closing(LIVE, 6, 6.3) == at(7.3)
+    assert closing(LIVE, 9.8, 10) == at(12.2)  # the window up to 5 is closed and dirty: it waits along
+
+
+def test_a_tick_does_not_wait_before_a_backlog_or_where_data_is_not_live() -> None:
+    assert closing(LIVE, 80, 80.1) is None
+    assert closing(LIVE, 6, 16) is None
+    assert closing(State(), 6, 6.3) == at(7.3)

@@ -13,7 +13,8 @@ from sentinet_dagster.settings import SettingError, read_settings
 def test_what_is_not_set_or_empty_has_a_default() -> None:
     settings = read_settings({"SENTINET_CONFIG_DIR": ""})
     assert settings.first_hour == datetime(2024, 1, 1, tzinfo=UTC)
-    assert settings.lateness == timedelta(seconds=2)
+    assert not settings.push
+    assert settings.lateness == timedelta(seconds=1)
     assert settings.tick_wait == timedelta(seconds=3.8)
     assert (settings.config_dir / "surveillance.yaml").is_file()
 
@@ -30,6 +31,12 @@ def test_what_is_set_is_taken() -> None:
     assert settings.config_dir == Path("/etc/sentinet")
 
 
+def test_with_push_windows_close_sooner_and_ticks_wait_for_nothing() -> None:
+    settings = read_settings({"SENTINET_PUSH": "1"})
+    assert (settings.lateness, settings.tick_wait) == (timedelta(seconds=0.3), timedelta(0))
+    assert read_settings({"SENTINET_PUSH": "1", "SENTINET_ALLOWED_LATENESS": "2"}).lateness.seconds == 2
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -39,6 +46,7 @@ def test_what_is_set_is_taken() -> None:
         ("SENTINET_ALLOWED_LATENESS", "soon"),
         ("SENTINET_ALLOWED_LATENESS", "nan"),
         ("SENTINET_TICK_WAIT", "5"),
+        ("SENTINET_PUSH", "yes"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, value: str) -> None:

@@ -21,6 +21,7 @@ class VenueExamples:
     refusal_words: tuple[str, ...]
     foreign: dict[bytes, bytes] = field(default_factory=dict)
     foreign_name: str = "DOGE"
+    shared: frozenset[str] = frozenset()  # channels whose frames another venue sends alike: nobody's
 
     def of_another_symbol(self, frame: bytes) -> bytes:
         """The frame, had it been another instrument's."""
@@ -168,6 +169,13 @@ _BYBIT: dict[str, Example] = {
     )
     for depth in (50, 200, 500, 1000)
 }
+
+
+_BYBIT_BOOKS = frozenset(channel for channel in _BYBIT if channel.startswith("orderbook."))
+
+
+def _without_direction(frame: bytes) -> bytes:
+    return frame.replace(b'"L":"ZeroMinusTick",', b"").replace(b'"L":"MinusTick",', b"")
 
 
 def _inverse(example: Example) -> Example:
@@ -348,7 +356,17 @@ EXAMPLES = {
         refusal_words=("somewhere", "instId:XX doesn't exist", "60018"),
         foreign={b"BTC-USDT": b"DOGE-USDT"},
     ),
-    "bybit_linear": VenueExamples(_TWO, _BYBIT, **_BYBIT_ANSWERS),
+    "bybit_spot": VenueExamples(
+        _TWO,
+        {
+            channel: (_without_direction(frame), kinds)
+            for channel, (frame, kinds) in _BYBIT.items()
+            if channel not in ("tickers", "orderbook.500")
+        },
+        **_BYBIT_ANSWERS,
+        shared=_BYBIT_BOOKS,
+    ),
+    "bybit_linear": VenueExamples(_TWO, _BYBIT, **_BYBIT_ANSWERS, shared=_BYBIT_BOOKS),
     "bybit_inverse": VenueExamples(
         {"BTCUSD": Listing(1, 1.0, "quote"), "ETHUSD": Listing(2, 1.0, "quote")},
         {channel: _inverse(example) for channel, example in _BYBIT.items()},

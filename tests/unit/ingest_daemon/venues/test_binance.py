@@ -212,10 +212,34 @@ def test_streams_are_asked_for_in_chunks() -> None:
     ],
 )
 def test_a_refusal_says_what_was_asked(answer: bytes) -> None:
+    session = a_session()
+    session.subscribe()
     with pytest.raises(VenueRefused) as refused:
-        a_session().parse(answer, SEEN)
+        session.parse(answer, SEEN)
     for word in ("here", "btcusdt@trade", "4 more", "Invalid request: bad stream", "code 2"):
         assert word in str(refused.value)
+
+
+def test_a_request_with_one_wrong_symbol_is_asked_again_in_parts() -> None:
+    """The venue refuses a request whole: the wrong symbol must not take the others along."""
+    symbols = {f"COIN{number}USDT": Listing(number) for number in range(1, 8)}
+    session = BINANCE_SPOT.open_session("here", symbols, ["trade", "bookTicker"])
+    waiting, subscribed, refusals = list(session.subscribe()), [], []
+    while waiting:
+        request = json.loads(waiting.pop(0))
+        if any(stream.startswith("coin5usdt@") for stream in request["params"]):
+            answer = {"error": {"code": 2, "msg": "Invalid request"}, "id": request["id"]}
+        else:
+            answer = {"result": None, "id": request["id"]}
+            subscribed += request["params"]
+        try:
+            assert session.parse(json.dumps(answer).encode(), SEEN) == ()
+        except VenueRefused as refused:
+            refusals.append(str(refused))
+        waiting += session.pending_messages()
+    (refusal,) = refusals
+    assert "to subscribe to coin5usdt@trade and 1 more" in refusal
+    assert len(subscribed) == len(set(subscribed)) == 2 * 6
 
 
 # Books of diffs.

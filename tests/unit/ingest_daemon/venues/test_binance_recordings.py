@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_daemon.errors import ParseError, VenueRefused
-from ingest_daemon.events import Book, Event, FeedGap, GapCause, Quote, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, Trade
 from ingest_daemon.venues import VENUES, Listing
 from tests.unit.ingest_daemon.venues.captures import read_capture
 
@@ -41,8 +41,8 @@ def symbol_of(path: Path) -> str:
     return path.name.rpartition("_")[0].upper()
 
 
-def play(name: str, path: Path) -> tuple[list[Event], list[FeedGap]]:
-    """The events of a recording, and the gaps still open at its end."""
+def play(name: str, path: Path) -> tuple[list[Event], list[Event]]:
+    """The events of a recording, and what is still open at its end."""
     venue = VENUES[name]
     session = venue.open_session("here", {symbol_of(path): Listing(1)}, venue.channels)
     events: list[Event] = []
@@ -55,7 +55,9 @@ def play(name: str, path: Path) -> tuple[list[Event], list[FeedGap]]:
 @recordings
 def test_a_recording_is_understood_whole(shared_data: Path, name: str, file: str) -> None:
     path = shared_data / "binance_recordings" / file
-    events, open_gaps = play(name, path)
+    events, rest = play(name, path)
+    flows = [event for event in events if isinstance(event, BookFlow)]
+    open_gaps = [event for event in rest if isinstance(event, FeedGap)]
 
     trade_ids, ticker_frames = set(), 0
     for _, frame in read_lines(path):
@@ -70,7 +72,8 @@ def test_a_recording_is_understood_whole(shared_data: Path, name: str, file: str
     assert {trade.trade_id for trade in trades} == trade_ids
     assert len(trades) == len(trade_ids)
     assert len(quotes) == ticker_frames
-    assert len(trades) + len(quotes) + len(books) == len(events)  # no gap: the numbering never skips
+    told = len(trades) + len(quotes) + len(books) + len(flows)
+    assert told == len(events)  # no gap: the numbering never skips
 
     # Where book and ticker tell of the same update they tell the same, and no book is crossed.
     ticker = {quote.update_id: quote for quote in quotes}
@@ -113,7 +116,8 @@ def test_a_lost_diff_is_one_gap_until_the_next_snapshot(shared_data: Path, name:
     silent = [session.parse(frame, at) for at, frame in diffs[501:600]]
     assert silent == [[]] * 99
     assert [request.key for request in session.pending_requests()] == [symbol]
-    (gap,) = session.close(diffs[599][0])
+    gap, of_quotes = session.close(diffs[599][0])
+    assert (gap.relation, of_quotes.relation) == ("books", "quotes")
     assert gap.cause is GapCause.SEQUENCE_BREAK
     assert gap.started_at == diffs[499][0]
 
@@ -161,13 +165,14 @@ def test_the_coin_margined_capture_is_understood_but_for_candles(shared_data: Pa
         for request in session.pending_requests():
             events += session.answer(request, snapshots[request.key], at)
     assert refused == {"kline_1m": counted["kline_1m"]}
-    assert session.close(at) == []
+    assert all(isinstance(event, BookFlow) for event in session.close(at))
 
     trades = [event for event in events if isinstance(event, Trade)]
     quotes = [event for event in events if isinstance(event, Quote)]
     books = [event for event in events if isinstance(event, Book)]
     assert (len(trades), len(quotes)) == (counted["aggTrade"], counted["bookTicker"]) == (51, 2_240)
-    assert len(trades) + len(quotes) + len(books) == len(events)
+    flows = [event for event in events if isinstance(event, BookFlow)]
+    assert len(trades) + len(quotes) + len(books) + len(flows) == len(events)
     assert sum(trade.size * trade.price for trade in trades) == pytest.approx(usd, rel=1e-12)
     # Every book came in sync, and is the ticker's where both tell of one update, in base units as well.
     assert {book.instrument_id for book in books} == {listing.instrument_id for listing in listings.values()}

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest_daemon.errors import ParseError, VenueRefused
+from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import AggressorSide, Book, Event, FeedGap, GapCause, Quote, ReferencePrice, Trade
 from ingest_daemon.venues import Listing
-from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR, BybitMarket, BybitSession
+from ingest_daemon.venues.bybit import BYBIT_INVERSE, BYBIT_LINEAR, BYBIT_SPOT, BybitMarket, BybitSession
 from ingest_daemon.venues.bybit_frames import trade_id
 from tests.unit.ingest_daemon.venues.captures import read_capture, read_examples
 
@@ -160,9 +160,31 @@ def test_requests_and_addresses() -> None:
     [("BTCUSD", True), ("BTCUSDU23", True), ("BTCUSDT", False), ("BTCPERP", False), ("BTC-29DEC23", False)],
 )
 def test_markets_are_told_by_the_symbol(symbol: str, is_inverse: bool) -> None:
-    frame = frame_of(f"publicTrade.{symbol}", [])
-    assert BYBIT_INVERSE.recognises(frame) is is_inverse
-    assert BYBIT_LINEAR.recognises(frame) is not is_inverse
+    for channel, data in (("publicTrade", [{"s": symbol, "L": "PlusTick"}]), ("tickers", {"symbol": symbol})):
+        frame = frame_of(f"{channel}.{symbol}", data)
+        assert BYBIT_INVERSE.recognises(frame) is is_inverse
+        assert BYBIT_LINEAR.recognises(frame) is not is_inverse
+        assert not BYBIT_SPOT.recognises(frame)
+
+
+def test_spot_is_told_by_its_trades_alone() -> None:
+    markets = (BYBIT_SPOT, BYBIT_LINEAR, BYBIT_INVERSE)
+    trade = frame_of("publicTrade.BTCUSDT", [{"s": "BTCUSDT"}])
+    assert [market.recognises(trade) for market in markets] == [True, False, False]
+    for nobodys in (book_frame(10, "snapshot", **WHOLE), frame_of("publicTrade.BTCUSDT", [])):
+        assert [market.recognises(nobodys) for market in markets] == [False, False, False]
+
+
+def test_spot_has_no_contracts_and_no_tickers() -> None:
+    with pytest.raises(ConfigError, match="bybit_spot has no channel 'tickers'"):
+        a_session(BYBIT_SPOT, ["tickers"])
+    session = a_session(BYBIT_SPOT, ["publicTrade", "orderbook.50"])
+    assert session.path() == "/v5/public/spot"
+    one = {"T": MS, "s": "BTCUSDT", "S": "Sell", "v": "4", "p": "2.5", "i": "2290000000036455162"}
+    assert session.parse(frame_of("publicTrade.BTCUSDT", [one]), SEEN) == [
+        Trade(7, 2290000000036455162, US, SEEN, 2.5, 4.0, AggressorSide.SELL)
+    ]
+    assert len(session.parse(book_frame(10, "snapshot", **WHOLE), SEEN)) == 2
 
 
 def test_the_topic_may_stand_elsewhere() -> None:
@@ -175,11 +197,13 @@ def test_the_topic_may_stand_elsewhere() -> None:
 
 def v5_examples(shared_data: Path) -> list[bytes]:
     lines = read_examples(shared_data / "message_examples" / "bybit.jsonl")
-    return [line for line in lines if BYBIT_LINEAR.recognises(line) or BYBIT_INVERSE.recognises(line)]
+    spoken = (b'{"topic":"publicTrade.', b'{"topic":"orderbook.', b'{"topic":"tickers.')
+    return [line for line in lines if line.startswith(spoken)]
 
 
 def play(line: bytes) -> tuple[str, Sequence[Event]]:
     market = BYBIT_INVERSE if BYBIT_INVERSE.recognises(line) else BYBIT_LINEAR
+    assert not BYBIT_SPOT.recognises(line)
     symbol = json.loads(line)["topic"].rpartition(".")[2]
     session = market.open_session("here", {symbol: Listing(1)}, market.channels)
     return json.loads(line)["topic"].rpartition(".")[0], session.parse(line, SEEN)

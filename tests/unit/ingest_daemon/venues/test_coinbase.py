@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_daemon.errors import ParseError, VenueRefused
-from ingest_daemon.events import AggressorSide, Book, Event, FeedGap, GapCause, Quote, Trade
+from ingest_daemon.events import AggressorSide, Book, BookFlow, Event, FeedGap, GapCause, Quote, Trade
 from ingest_daemon.venues import Listing
 from ingest_daemon.venues.coinbase import COINBASE, CoinbaseSession
 from tests.unit.ingest_daemon.venues.captures import read_capture, read_examples
@@ -80,6 +80,7 @@ def test_skipped_trades_are_a_gap_that_knows_how_many() -> None:
         GapCause.SEQUENCE_BREAK,
         "trade 6 is followed by 10",
         3,
+        "trades",
     )
     assert isinstance(trade, Trade)
     assert len(session.parse(match(8), SEEN + 4 * S)) == 1  # late, or told twice: the database knows
@@ -139,7 +140,7 @@ def test_an_update_that_cannot_be_read_loses_the_book() -> None:
     session.parse(SNAPSHOT, SEEN)
     with pytest.raises(ParseError, match=r"found '0\.-10000'"):
         session.parse(changed(("buy", "99", "0.-10000")), SEEN + S)
-    (gap,) = session.close(SEEN + 2 * S)
+    gap, _ = session.close(SEEN + 2 * S)
     assert (gap.started_at, gap.cause) == (SEEN, GapCause.SEQUENCE_BREAK)
 
 
@@ -196,8 +197,9 @@ def test_the_capture_is_understood_but_for_tickers_without_sizes(shared_data: Pa
         except ParseError as error:
             refused.append((message["type"], "missing required field `best_bid_size`" in str(error)))
     assert refused == [("ticker", True)] * 107
-    assert session.close(last_at) == []  # no book ever crossed
-    of_kind = Counter(type(event) for event in events)
+    open_flows = session.close(last_at)
+    assert all(isinstance(event, BookFlow) for event in open_flows)  # no book ever crossed
+    of_kind = Counter(type(event) for event in events if not isinstance(event, BookFlow))
     assert of_kind == {Trade: counted["match"], Book: len(spans)}
     assert (counted["match"], counted["l2update"], counted["snapshot"]) == (97, 9_719, 10)
     for earlier, later in pairwise([event for event in events if isinstance(event, Book)]):

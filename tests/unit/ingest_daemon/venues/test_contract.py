@@ -46,6 +46,16 @@ def test_every_venue_and_every_channel_has_an_example() -> None:
 
 
 @venues
+def test_what_a_venue_is_said_to_give_is_what_its_channels_give(name: str) -> None:
+    given = {kind for _, kinds in EXAMPLES[name].frames.values() for kind in kinds}
+    said = VENUES[name].capabilities
+    assert said.trades == (Trade in given)
+    assert said.quotes == (Quote in given)
+    assert bool(said.book_depth) == (Book in given)
+    assert said.reference_prices == (ReferencePrice in given)
+
+
+@venues
 def test_the_key_is_the_name(name: str) -> None:
     assert VENUES[name].name == name
 
@@ -71,7 +81,8 @@ def test_the_same_frames_give_the_same_events(name: str, channel: str) -> None:
 @examples
 def test_the_venue_recognises_its_own_and_no_other_does(name: str, channel: str) -> None:
     frame, _ = EXAMPLES[name].frames[channel]
-    assert [other for other, venue in sorted(VENUES.items()) if venue.recognises(frame)] == [name]
+    expected = [] if channel in EXAMPLES[name].shared else [name]
+    assert [other for other, venue in sorted(VENUES.items()) if venue.recognises(frame)] == expected
 
 
 @venues

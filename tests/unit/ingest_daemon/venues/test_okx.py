@@ -14,7 +14,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ingest_daemon.errors import ParseError, VenueRefused
-from ingest_daemon.events import AggressorSide, Book, Event, FeedGap, GapCause, Quote, ReferencePrice, Trade
+from ingest_daemon.events import (
+    AggressorSide,
+    Book,
+    BookFlow,
+    Event,
+    FeedGap,
+    GapCause,
+    Quote,
+    ReferencePrice,
+    Trade,
+)
 from ingest_daemon.venues import Listing
 from ingest_daemon.venues.okx import OKX, OkxSession
 from ingest_daemon.venues.okx_frames import InterleavedCrc32
@@ -157,8 +167,9 @@ def test_a_break_of_the_numbers_subscribes_that_book_anew() -> None:
     argument = [{"channel": "books", "instId": SWAP}]
     assert texts == [{"op": "unsubscribe", "args": argument}, {"op": "subscribe", "args": argument}]
     assert session.pending_messages() == ()
-    (open_gap,) = session.close(SEEN + 2 * S)
+    open_gap, of_quotes = session.close(SEEN + 2 * S)
     assert open_gap.cause is GapCause.SEQUENCE_BREAK
+    assert (open_gap.relation, of_quotes.relation) == ("books", "quotes")
     gap, *_ = session.parse(snapshot(seqId=30), SEEN + 3 * S)
     assert isinstance(gap, FeedGap)
     assert (gap.venue, gap.channel, gap.instrument_id) == ("here", "books", 7)
@@ -172,7 +183,7 @@ def test_a_wrong_checksum_is_a_break() -> None:
     words = ("99.0", "10", "101.0", "1", "102.0", "7")
     assert session.parse(update(11, 10, asks=levels(("102.0", "7")), checksum=crc(*words)), SEEN + S)
     assert session.parse(update(12, 11, checksum=crc(*words) + 1), SEEN + 2 * S) == []
-    (gap,) = session.close(SEEN + 3 * S)
+    gap, _ = session.close(SEEN + 3 * S)
     assert gap.cause is GapCause.CHECKSUM_MISMATCH
     assert len(session.pending_messages()) == 2
 
@@ -200,7 +211,7 @@ def test_a_frame_that_cannot_be_read_loses_the_book_of_its_stream_alone() -> Non
         session.parse(update(11, 10, levels(("98.0", "-5"))), SEEN + S)
     session.parse(b"pong", SEEN + S)  # any next frame
     assert [SWAP in text for text in session.pending_messages()] == [True, True]
-    (gap,) = session.close(SEEN + 2 * S)
+    gap, _ = session.close(SEEN + 2 * S)
     assert gap.instrument_id == 7
 
 
@@ -283,7 +294,7 @@ def test_the_capture_is_understood_whole_and_every_checksum_is_right(shared_data
     frames = list(read_capture(shared_data / "venue_captures" / "OKX.ws.1.0"))
     session = a_session(symbols=CAPTURED)
     events = [event for at, frame in frames for event in session.parse(frame, at)]
-    assert session.close(frames[-1][0]) == []
+    assert all(isinstance(event, BookFlow) for event in session.close(frames[-1][0]))  # no gap
     assert session.pending_messages() == ()
 
     counted: Counter[str] = Counter()
@@ -341,7 +352,7 @@ def test_a_lost_update_of_the_capture_shows_in_the_checksum(shared_data: Path, d
     for number, (at, frame) in enumerate(frames):
         if number != dropped:
             session.parse(frame, at)
-    (gap,) = session.close(frames[-1][0])
+    gap, _ = session.close(frames[-1][0])
     assert gap.cause is GapCause.CHECKSUM_MISMATCH
     assert gap.instrument_id == CAPTURED[lost].instrument_id
     assert all(lost in text for text in session.pending_messages())

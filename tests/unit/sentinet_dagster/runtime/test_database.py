@@ -5,22 +5,26 @@ from pathlib import Path
 
 import pytest
 
-from sentinet_dagster.runtime.database import Chunks, prepare
+from sentinet_dagster.runtime.database import prepare, read_storage
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.storage import StorageSettings
 
 
-def test_chunks_come_from_the_environment() -> None:
-    assert Chunks.from_environment({}) == Chunks(timedelta(hours=1), timedelta(days=1))
-    environ = {"SENTINET_FACT_CHUNK_HOURS": "4", "SENTINET_JUDGEMENT_CHUNK_HOURS": "48"}
-    assert Chunks.from_environment(environ) == Chunks(timedelta(hours=4), timedelta(days=2))
+def test_storage_comes_from_its_file(tmp_path: Path) -> None:
+    assert read_storage(tmp_path) == StorageSettings()
+    (tmp_path / "storage.yaml").write_text("chunks: {facts: 4 hours}\n")
+    assert read_storage(tmp_path).chunks.facts == timedelta(hours=4)
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1h", "1.5", "٣"])
-def test_a_chunk_that_is_no_span_is_named(text: str) -> None:
+def test_a_wrong_storage_file_is_named_with_its_key(tmp_path: Path) -> None:
+    (tmp_path / "storage.yaml").write_text("retention: {facts: a month}\n")
     with pytest.raises(
-        UserError, match=r"^SENTINET_FACT_CHUNK_HOURS='.*' is not a span: write whole hours, such as 1$"
+        UserError, match=r"storage\.yaml: retention\.facts is 'a month': expected a number of"
     ):
-        Chunks.from_environment({"SENTINET_FACT_CHUNK_HOURS": text})
+        read_storage(tmp_path)
+    (tmp_path / "storage.yaml").write_text("retention: [\n")
+    with pytest.raises(UserError, match=r"storage\.yaml: line 2, column 1: not YAML"):
+        read_storage(tmp_path)
 
 
 def test_a_wrong_configuration_is_told_before_the_database_is_touched(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ class Counts:
     bytes: int = 0
     events: int = 0
     rejected: int = 0
+    not_kept: int = 0
     refused: int = 0
     reconnects: int = 0
 

@@ -12,6 +12,7 @@ import pytest
 
 from ingest_daemon.venues.simulated import FixedScript, SimulatedMarket, demo_script
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.venue_dialects import Message
 from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.runtime.venue_hub import StreamLedger
 from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
@@ -160,7 +161,7 @@ def test_what_is_no_recording_is_named(tmp_path: Path, lines: list[str], message
 def test_the_ledger_counts_frames_and_keeps_the_runs_of_ids() -> None:
     ledger = StreamLedger()
     for number in (5, 6, 7, 9, 10):
-        ledger.note(SourceFrame(0, "spot", "btcusdt@trade", (TRADE % number).encode()), clients=2)
+        ledger.note(Message("btcusdt@trade", (TRADE % number).encode(), 0), clients=2)
     assert (ledger.frames, ledger.deliveries, ledger.ids) == (5, 10, [[5, 7], [9, 10]])
 
 

@@ -64,6 +64,7 @@ def windows_of(
     trades: Sequence[dict[str, Any]] = (),
     quotes: Sequence[dict[str, Any]] = (),
     books: Sequence[dict[str, Any]] = (),
+    flows: Sequence[dict[str, Any]] = (),
     gaps: Sequence[dict[str, Any]] = (),
     refused: Sequence[dict[str, Any]] = (),
     seconds: int = 10,
@@ -74,8 +75,11 @@ def windows_of(
         frame(schema.TRADES, trades),
         frame(schema.QUOTES, quotes),
         frame(schema.BOOKS, books),
+        frame(schema.BOOK_FLOWS, flows),
         frame(schema.FEED_GAPS, gaps, gap_id=1, venue="north", cause="disconnected", detail=""),
-        frame(schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON"),
+        frame(
+            schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON", frames=1
+        ),
         instruments(count),
         START,
         at(seconds),
@@ -87,14 +91,74 @@ class Facts:
     trades: pl.DataFrame
     quotes: pl.DataFrame
     books: pl.DataFrame
+    flows: pl.DataFrame
     gaps: pl.DataFrame
     refused: pl.DataFrame
     instruments: pl.DataFrame
 
     def windows(self, start: datetime, end: datetime) -> pl.DataFrame:
         return build_windows(
-            self.trades, self.quotes, self.books, self.gaps, self.refused, self.instruments, start, end
+            self.trades,
+            self.quotes,
+            self.books,
+            self.flows,
+            self.gaps,
+            self.refused,
+            self.instruments,
+            start,
+            end,
         )
+
+
+def random_flows(random: np.random.Generator, count: int, seconds: int) -> pl.DataFrame:
+    """Of the seconds some are seen whole, some in part, some both ways or not at all."""
+    seen = {
+        (instrument, second, is_partial): random.random() < 0.6
+        for instrument in range(1, count + 1)
+        for second in range(seconds)
+        for is_partial in (False, True)
+    }
+    places = [
+        (instrument, second, side, distance, is_partial)
+        for instrument in range(1, count + 1)
+        for second in range(seconds)
+        for side in (1, -1)
+        for distance in (0, 2, 5, 10, 25)
+        for is_partial in (False, True)
+    ]
+    chosen = [p for p in places if seen[p[0], p[1], p[4]] and random.random() < 0.5]
+    random.shuffle(chosen)
+    instrument, second, side, distance, partial = zip(*chosen, strict=True)
+    rows = len(chosen)
+    sizes = {
+        name: random.exponential(3.0, rows) for name in ("added", "cancelled", "traded", "largest_added")
+    }
+    numbers = {name: random.integers(0, 9, rows) for name in ("adds", "cancels", "levels", "layers")}
+    # Of few sizes, so that the greatest is often there twice.
+    withdrawn = random.integers(0, 4, rows) * 1.5
+    lives = random.integers(1, 10_000_000, rows)
+    times = pl.Series([START_US + each * 1_000_000 for each in second]).cast(TIME)
+    return schema.BOOK_FLOWS.conform(
+        pl.DataFrame(
+            {
+                "instrument_id": instrument,
+                "side": side,
+                "distance_bps": distance,
+                "is_partial": partial,
+                "time": times,
+                "received_at": times,
+                "removed": sizes["cancelled"] + sizes["traded"],
+                "fleeting": withdrawn * 1.25,
+                "withdrawn": withdrawn,
+                "withdrawn_life_us": [
+                    int(life) if size else None for life, size in zip(lives, withdrawn, strict=True)
+                ],
+                "layered": numbers["layers"] * 2.5,
+                **sizes,
+                **numbers,
+            }
+        )
+    )
 
 
 def random_facts(seed: int, minutes: int, count: int = 3, per_minute: int = 120) -> Facts:
@@ -138,13 +202,14 @@ def random_facts(seed: int, minutes: int, count: int = 3, per_minute: int = 120)
         for second, length, own in zip(opened, (0.5, 3.25, 30.0, 7.5), (None, 1, 2, None), strict=True)
     ]
     refused = [
-        {"received_at": at(float(second)), "instrument_id": 1}
-        for second in random.integers(0, minutes * 60, 5)
+        {"received_at": at(float(second)), "instrument_id": 1, "frames": int(frames)}
+        for second, frames in zip(random.integers(0, minutes * 60, 5), random.integers(1, 9, 5), strict=True)
     ]
     return Facts(
         schema.TRADES.conform(pl.DataFrame(trades)),
         schema.QUOTES.conform(pl.DataFrame(quotes)),
         schema.BOOKS.conform(pl.DataFrame(books)),
+        random_flows(random, count, minutes * 60),
         frame(schema.FEED_GAPS, gaps, gap_id=1, venue="north", cause="stale", detail=""),
         frame(schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON"),
         instruments(count),

@@ -85,6 +85,7 @@ def windows() -> pl.DataFrame:
         _as_frame(events[Trade], schema.TRADES),
         _as_frame(events[Quote], schema.QUOTES),
         schema.BOOKS.empty(),
+        schema.BOOK_FLOWS.empty(),
         schema.FEED_GAPS.empty(),
         schema.REJECTED_FRAMES.empty(),
         known,

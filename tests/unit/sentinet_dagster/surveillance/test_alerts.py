@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.alerts import ALERT_LOOKBACK, JUDGE_LOOKBACK, alert_id, build_alerts
+from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK, alert_id, alert_lookback, build_alerts
 from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
 from tests.unit.sentinet_dagster.surveillance.facts import START, frame, instruments
@@ -43,6 +43,10 @@ def alerts(
         "notional": 0.0,
         "gap_seconds": 0.0,
         "book_completeness": 1.0,
+        "trade_completeness": 1.0,
+        "flow_seconds": 0,
+        "partial_flow_seconds": 0,
+        "flow_changes": 0,
     }
     counts = {
         "trade_count": 3,
@@ -129,4 +133,6 @@ def test_an_identity_is_of_detector_version_instrument_and_window(other: tuple[A
 
 
 def test_look_backs_cover_the_chain() -> None:
-    assert timedelta(minutes=5) < ALERT_LOOKBACK < JUDGE_LOOKBACK < timedelta(hours=1)
+    usual, longest = (alert_lookback(load_settings({"quiet_windows": count})) for count in (1, 60))
+    assert usual + 59 * WINDOW == longest
+    assert timedelta(minutes=5) < longest < JUDGE_LOOKBACK < timedelta(hours=1)

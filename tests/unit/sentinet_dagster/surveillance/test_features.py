@@ -33,7 +33,17 @@ def windows(rows: list[dict[str, Any]]) -> pl.DataFrame:
         "sell_sweep_count": 0,
     }
     return frame(
-        schema.WINDOWS, rows, completeness=1.0, book_completeness=1.0, gap_seconds=0.0, **zeros, **counts
+        schema.WINDOWS,
+        rows,
+        completeness=1.0,
+        book_completeness=1.0,
+        trade_completeness=1.0,
+        flow_seconds=0,
+        partial_flow_seconds=0,
+        flow_changes=0,
+        gap_seconds=0.0,
+        **zeros,
+        **counts,
     )
 
 

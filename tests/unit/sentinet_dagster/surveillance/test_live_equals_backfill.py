@@ -10,7 +10,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinet_dagster.surveillance.alerts import ALERT_LOOKBACK, JUDGE_LOOKBACK, build_alerts
+from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK, alert_lookback, build_alerts
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
@@ -39,7 +39,10 @@ def since(frame: pl.DataFrame, start: datetime, end: datetime, time: str = "wind
 def read(facts: Facts, start: datetime, end: datetime) -> Facts:
     """Only the facts of the range, as a database would give them."""
     return Facts(
-        *(since(frame, start, end, "time") for frame in (facts.trades, facts.quotes, facts.books)),
+        *(
+            since(frame, start, end, "time")
+            for frame in (facts.trades, facts.quotes, facts.books, facts.flows)
+        ),
         facts.gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
         since(facts.refused, start, end, "received_at"),
         facts.instruments,
@@ -86,7 +89,7 @@ def test_alerts(cuts: list[int]) -> None:
 
     def build(start: datetime, end: datetime) -> pl.DataFrame:
         frames = (market.windows, market.features, market.correlations, market.scores)
-        seen = (since(frame, start - ALERT_LOOKBACK, end) for frame in frames)
+        seen = (since(frame, start - alert_lookback(config), end) for frame in frames)
         return build_alerts(*seen, known, config, start, end, "code")
 
     whole = build(LIVE_FROM, END)
@@ -108,7 +111,7 @@ def test_nothing_after_the_look_back_changes() -> None:
     assert not first.equals(second)
     old, new = (build_correlations(features, START, end) for features in (first, second))
     assert not old.equals(new)
-    unchanged = late + JUDGE_LOOKBACK - ALERT_LOOKBACK
+    unchanged = late + JUDGE_LOOKBACK - alert_lookback(load_settings({"quiet_windows": 60}))
     assert since(old, unchanged, end).equals(since(new, unchanged, end))
     assert since(first, late + FEATURE_LOOKBACK + WINDOW, end).equals(
         since(second, late + FEATURE_LOOKBACK + WINDOW, end)

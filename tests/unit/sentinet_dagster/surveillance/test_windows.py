@@ -162,11 +162,34 @@ def test_a_gap_concerns_its_instrument_or_its_venue_until_it_is_repaired(
     assert windows["completeness"].to_list() == complete
 
 
-@pytest.mark.parametrize("cause", schema.BOOK_CAUSES)
-def test_a_gap_of_the_book_leaves_trades_and_quotes_whole(cause: str) -> None:
-    gap = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3), "cause": cause}
+@pytest.mark.parametrize(
+    ("relation", "whole", "trades", "books"),
+    [
+        (None, 0.6, 0.6, 0.6),
+        ("trades", 0.6, 0.6, 0.6),
+        ("quotes", 0.6, 1.0, 0.6),
+        ("reference_prices", 0.6, 1.0, 0.6),
+        ("books", 1.0, 1.0, 0.6),
+    ],
+)
+def test_a_gap_of_one_relation_leaves_the_others_whole(
+    relation: str | None, whole: float, trades: float, books: float
+) -> None:
+    gap = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3), "relation": relation}
     row = first(windows_of(gaps=[gap], seconds=5))
-    assert (row["completeness"], row["gap_seconds"], row["book_completeness"]) == (1.0, 0.0, 0.6)
+    assert (row["completeness"], row["trade_completeness"], row["book_completeness"]) == (
+        whole,
+        trades,
+        books,
+    )
+    assert row["gap_seconds"] == (0.0 if whole == 1.0 else 2.0)
+
+
+def test_repaired_trades_are_whole_and_quotes_are_not() -> None:
+    span = {"instrument_id": 1, "started_at": at(1), "ended_at": at(3)}
+    gaps = [span | {"relation": "trades", "repaired_at": at(9)}, span | {"relation": "quotes"}]
+    row = first(windows_of(gaps=gaps, seconds=5))
+    assert (row["completeness"], row["trade_completeness"]) == (0.6, 1.0)
 
 
 def test_refused_frames_lower_completeness() -> None:
@@ -175,10 +198,23 @@ def test_refused_frames_lower_completeness() -> None:
     assert windows.select("refused_frames", "completeness").rows() == [(2, 0.5), (1, 0.0)]
 
 
+def test_a_row_may_stand_for_many_refused_frames() -> None:
+    refused = [
+        {"received_at": at(1), "instrument_id": None, "frames": 1},
+        {"received_at": at(2), "instrument_id": None, "frames": 97},
+        {"received_at": at(6), "instrument_id": 1, "frames": 2},
+    ]
+    windows = windows_of([trade(1, 1.0), trade(2, 1.0)], refused=refused, seconds=10)
+    assert windows.sort("instrument_id", "window_start")["refused_frames"].to_list() == [98, 2, 98, 0]
+    assert windows["completeness"].min() == 0.0
+
+
 def test_inactive_instruments_have_no_windows() -> None:
     known = instruments(2).with_columns(is_active=pl.col("instrument_id") == 2)
     trades = frame(schema.TRADES, [trade(1, 1.0), trade(1, 1.0, instrument_id=2)])
-    nothing = (schema.QUOTES, schema.BOOKS, schema.FEED_GAPS, schema.REJECTED_FRAMES)
+    nothing = (
+        schema.QUOTES, schema.BOOKS, schema.BOOK_FLOWS, schema.FEED_GAPS, schema.REJECTED_FRAMES,
+    )  # fmt: skip
     windows = build_windows(trades, *(relation.empty() for relation in nothing), known, START, at(5))
     assert windows.select("instrument_id", "volume").rows() == [(2, 1.0)]
 
@@ -247,7 +283,7 @@ def test_windows_sum_to_the_trades_and_do_not_depend_on_order(seed: int) -> None
     shuffled = Facts(
         *(
             getattr(facts, name).sample(fraction=1, shuffle=True, seed=seed)
-            for name in ("trades", "quotes", "books", "gaps", "refused")
+            for name in ("trades", "quotes", "books", "flows", "gaps", "refused")
         ),
         facts.instruments,
     )

@@ -21,6 +21,10 @@ ZEROS = {
     "notional": 0.0,
     "gap_seconds": 0.0,
     "book_completeness": 1.0,
+    "trade_completeness": 1.0,
+    "flow_seconds": 0,
+    "partial_flow_seconds": 0,
+    "flow_changes": 0,
 }
 COUNTS = {
     "trade_count": 0,
