@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands import alerts, backfill, benchmark, demo, evaluate, migrate, replay, service, venues
+from sentinet_dagster.commands import (
+    alerts,
+    backfill,
+    benchmark,
+    demo,
+    evaluate,
+    migrate,
+    replay,
+    service,
+    venues,
+)
 from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 

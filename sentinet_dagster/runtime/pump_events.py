@@ -141,6 +141,7 @@ def _raised_at(
         trades,
         schema.QUOTES.empty(),
         schema.BOOKS.empty(),
+        schema.BOOK_FLOWS.empty(),
         schema.FEED_GAPS.empty(),
         schema.REJECTED_FRAMES.empty(),
         known,

@@ -135,4 +135,4 @@ def test_an_identity_is_of_detector_version_instrument_and_window(other: tuple[A
 def test_look_backs_cover_the_chain() -> None:
     usual, longest = (alert_lookback(load_settings({"quiet_windows": count})) for count in (1, 60))
     assert usual + 59 * WINDOW == longest
-    assert timedelta(minutes=5) < longest < JUDGE_LOOKBACK < timedelta(hours=1)
+    assert timedelta(minutes=5) < longest < JUDGE_LOOKBACK < timedelta(hours=2)
