@@ -94,7 +94,7 @@ def _looking_back(relation: schema.Relation) -> AssetDep:
 
 @_judged(
     schema.WINDOWS,
-    *(AssetDep(spec) for spec in MARKET_ASSETS if spec.key.path[-1] != "reference_prices"),
+    *map(AssetDep, MARKET_ASSETS),
     description="What happened in each 5 s window of each instrument, and how whole its data was.",
 )
 def windows(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult[None]:

@@ -142,6 +142,7 @@ def _raised_at(
         schema.QUOTES.empty(),
         schema.BOOKS.empty(),
         schema.BOOK_FLOWS.empty(),
+        schema.REFERENCE_PRICES.empty(),
         schema.FEED_GAPS.empty(),
         schema.REJECTED_FRAMES.empty(),
         known,

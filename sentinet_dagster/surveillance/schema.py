@@ -352,6 +352,15 @@ WINDOWS: Final = Relation(
             "buying orders with several fills: executions of one side in one millisecond",
         ),
         Column("sell_sweep_count", pl.Int32, "selling orders with several fills"),
+        Column(
+            "matched_count",
+            pl.Int32,
+            "trades in pairs of equal size and opposite sides, at most a second apart",
+        ),
+        Column("matched_volume", pl.Float64, "base units traded in such pairs, both sides counted"),
+        _measure("mark_close", "the last mark price"),
+        _measure("index_close", "the last index price"),
+        _measure("funding_rate", "the last funding rate: fraction a funding interval"),
     ),
 )
 

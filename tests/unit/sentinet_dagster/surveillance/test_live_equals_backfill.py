@@ -41,7 +41,7 @@ def read(facts: Facts, start: datetime, end: datetime) -> Facts:
     return Facts(
         *(
             since(frame, start, end, "time")
-            for frame in (facts.trades, facts.quotes, facts.books, facts.flows)
+            for frame in (facts.trades, facts.quotes, facts.books, facts.flows, facts.prices)
         ),
         facts.gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
         since(facts.refused, start, end, "received_at"),
