@@ -178,6 +178,14 @@ STORED: Final = (
         "instrument_id, model",
         "window_start",
     ),
+    Stored(
+        "surveillance.findings",
+        "window_start",
+        "judgement",
+        "judgement",
+        "detector, instrument_id",
+        "window_start",
+    ),
     Stored("ops.ingest_batches", "committed_at", "ledger"),
     Stored("rollup.*", "bucket", "rollups"),
 )

@@ -25,7 +25,8 @@ DTYPES = {
 }
 # `contract_currency` is the ingest daemon's: the facts are converted already.
 ONLY_IN_THE_DATABASE = {
-    "computed_at", "created_at", "recorded_at", "state", "frame", "last_received_at", "contract_currency"
+    "computed_at", "created_at", "changed_at", "recorded_at", "state", "frame", "last_received_at",
+    "contract_currency", "superseded_by",
 }  # fmt: skip
 
 

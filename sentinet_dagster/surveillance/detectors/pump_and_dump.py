@@ -34,9 +34,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 from sentinet_dagster.surveillance.rolling import (
     Flags,
@@ -80,7 +81,7 @@ class PumpAndDump:
     name: str = "pump_and_dump"
     version: int = 2
     evidence_level: EvidenceLevel = "trades"
-    lookback: timedelta = (_HOUR + _JUMP + _MEAN) * WINDOW
+    lookback: Lookback = Lookback(windows=(_HOUR + _JUMP + _MEAN) * WINDOW)
     thresholds: type[Thresholds] = PumpAndDumpThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -91,7 +92,7 @@ class PumpAndDump:
         jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record")
         scheduled = pl.col("is_scheduled") & (rushed | jumped)
         severity = pl.when(rise > pl.col(limit("critical_rise_bps"))).then(pl.lit("critical"))
-        return findings(
+        return verdicts(
             self._measured(inputs).join(thresholds, on="instrument_id"),
             score=rise,
             threshold=pl.when("is_scheduled")
@@ -105,7 +106,7 @@ class PumpAndDump:
         )
 
     def _measured(self, inputs: Inputs) -> pl.DataFrame:
-        grid = inputs.grid(self.lookback)
+        grid = inputs.grid(self.lookback.windows)
         columns = grid.columns - _HOUR - _JUMP - _MEAN
         values, _ = grid.matrices(inputs.windows, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
         broken = inputs.broken(grid)
