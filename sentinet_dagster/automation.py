@@ -21,6 +21,7 @@ from dagster import (
 )
 
 from sentinet_dagster.assets.models import MODEL_ASSETS
+from sentinet_dagster.assets.rollups import ROLLUP_CHECKS
 from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
@@ -56,7 +57,7 @@ retrain_models_daily = define_asset_job(
 
 check_judgement_hourly = define_asset_job(
     "check_judgement_hourly",
-    selection=AssetSelection.all_asset_checks(),
+    selection=AssetSelection.all_asset_checks() - AssetSelection.checks(*ROLLUP_CHECKS),
     executor_def=in_process_executor,
     description="Check facts and judgement of the range in the tags, without one of the last full hour.",
 )

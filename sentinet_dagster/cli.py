@@ -6,6 +6,7 @@ polars, drivers) stay inside the commands: `sentinet --help` must answer at once
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ from sentinet_dagster.commands import (
     evaluate,
     migrate,
     replay,
+    rollups,
     service,
     venues,
 )
@@ -44,6 +46,7 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evaluate.app, name="evaluate")
 
@@ -83,6 +86,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away: `sentinet alerts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_NO
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", EXIT_USER)
     return outcome if isinstance(outcome, int) else 0
 
 

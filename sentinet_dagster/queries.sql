@@ -662,6 +662,76 @@ where
     and alerts.window_start < %(end)s::timestamptz
     and alerts.state <> 'retracted';
 
+-- name: rollups
+-- The continuous aggregates of schema rollup, and which of them each is made of.
+select name, reads
+from rollup.continuous_aggregates
+order by name;
+
+-- name: rollups_are_stale
+-- Whether facts were committed that some rollup has not seen, or one was never filled: one row.
+select exists(
+    select 1
+    from rollup.continuous_aggregates as aggregates
+    where
+        aggregates.refreshed_to is null
+        or exists(
+            select 1
+            from ops.ingest_batches as batches
+            where
+                batches.xid >= aggregates.refreshed_to
+                and batches.xid < pg_snapshot_xmin(pg_current_snapshot())
+                and batches.relation = any(aggregates.facts)
+        )
+) as are_stale;
+
+-- name: stale_buckets
+-- Who keeps a rollup up to date, and the spans of its buckets that are not: one row.
+select
+    aggregates.is_native,
+    found.horizon::text as horizon,
+    found.stale
+from rollup.continuous_aggregates as aggregates
+cross join lateral rollup.stale_buckets(aggregates.name) as found
+where aggregates.name = %(name)s::text;
+
+-- name: refresh_rollup
+-- Make the stale buckets of a rollup anew: one row.
+select rollup.refresh(%(name)s::text) as rows;
+
+-- name: refresh_native_rollup
+-- Have TimescaleDB make the stale buckets of [start, end) anew; a null is for ever.
+call refresh_continuous_aggregate(
+    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, %(end)s::timestamptz
+);
+
+-- name: rebuild_native_rollup
+-- Have TimescaleDB make every bucket from `start` on anew, stale or not.
+call refresh_continuous_aggregate(
+    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, null, force => true
+);
+
+-- name: rollup_refreshed
+-- Note how far a rollup that TimescaleDB keeps is up to date.
+update rollup.continuous_aggregates
+set refreshed_to = %(horizon)s::text::xid8, refreshed_at = clock_timestamp()
+where name = %(name)s::text
+returning name;
+
+-- name: rebuild_rollup
+-- Forget how far a rollup is up to date, so that all of it is to be made anew: one row.
+update rollup.continuous_aggregates
+set refreshed_to = null
+where name = %(name)s::text
+returning is_native, pg_snapshot_xmin(pg_current_snapshot())::text as horizon;
+
+-- name: facts_of_rollup
+-- The bucket of the first fact that a rollup is made of; null where there are none: one row.
+select date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00') as first_bucket
+from rollup.continuous_aggregates as aggregates
+cross join lateral rollup.span_of_facts(aggregates.facts) as facts
+where aggregates.name = %(name)s::text;
+
 -- name: expiring
 -- The relations that grow with time: what removes rows that are too old (a policy, chunks, rows) and from when on they are
 -- kept (null: for ever).

@@ -26,7 +26,7 @@ import structlog
 
 from ingest_daemon.replay import ReplayReport
 from ingest_daemon.venues.simulated import SimulatedMarket
-from sentinet_dagster.runtime import database, readings
+from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.dagster_api import DagsterApi, DagsterError
 from sentinet_dagster.runtime.demo_board import Board
 from sentinet_dagster.runtime.demo_config import render_config
@@ -48,7 +48,7 @@ from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import State, Supervisor
 from sentinet_dagster.runtime.scorecard import Scripted
 from sentinet_dagster.runtime.screen import choose_screen
-from sentinet_dagster.runtime.service import Recorder
+from sentinet_dagster.runtime.service import Recorder, keeper_of
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
 from sentinet_dagster.runtime.venue_history import write_history
@@ -143,7 +143,8 @@ class _Demo:
         self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
         self._venue_url = f"http://{LOOPBACK}:{venue_port}"
         addresses = {"dagster": parts.ports.dagster_url, "ingest": parts.ports.ingest_url}
-        self._recorder = Recorder(home, supervisor, addresses, opened)
+        self._keeper = keeper_of(opened)
+        self._recorder = Recorder(home, supervisor, addresses, opened.url, self._keeper)
         self._began = time.monotonic()
         self._instruments = read_instruments(parts.config_directory)
         self._symbols = {(i.venue, i.venue_symbol): i.symbol for i in self._instruments}
@@ -153,6 +154,7 @@ class _Demo:
         with board.step("schema"):
             database.migrate(self._database.url)
             database.watch(self._database.url, self._instruments)
+            rollups.prepare(self._home.path)
         ports = parts.ports
         with Watch(self._database.url, ports.ingest_url, ports.dagster_url, lambda: board.script_at) as watch:
             board.watch = watch
@@ -195,8 +197,9 @@ class _Demo:
         self._until(history.is_over, "the history is taken in")
         with board.step("half an hour judged"):
             self._until(self._is_judged, "the history is judged")
-        with board.step("model learnt from it"):
+        with board.step("model learnt, rollups made"):
             self._learn()
+            rollups.deploy(self._database.url, self._home.path)
             self._until(self._is_learnt, "a model is learnt")
         return history.result()
 
@@ -254,6 +257,8 @@ class _Demo:
                 board.episodes = self._scripted_until(now + _EPISODES_AHEAD)
                 looked = time.monotonic()
             self._supervisor.poll()
+            if self._keeper is not None:
+                self._keeper.poll()
             self._recorder.record(running=True)
             time.sleep(_POLL_S)
 

@@ -16,17 +16,28 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Flags
+from sentinet_dagster.surveillance.rolling import Flags, lagged_sums
 from sentinet_dagster.surveillance.schema import VERDICTS
 
-__all__ = ["Detector", "Evidence", "EvidenceLevel", "Inputs", "Lookback", "Thresholds", "limit", "verdicts"]
+__all__ = [
+    "Detector",
+    "Evidence",
+    "EvidenceLevel",
+    "Inputs",
+    "Lookback",
+    "Thresholds",
+    "limit",
+    "strongest",
+    "verdicts",
+]
 
-EvidenceLevel = Literal["trades", "L1", "L2", "derived"]
-"""What a verdict rests on: executions, the best bid and ask, the book, or other judgements."""
+EvidenceLevel = Literal["trades", "L1", "L2", "derived", "feed"]
+"""What a verdict rests on: executions, best bid and ask, book, other judgements, or how data arrives."""
 
 Evidence = Mapping[str, Any]  # JSON values: what a row of the struct column `evidence` holds
 
@@ -93,6 +104,11 @@ class Inputs:
         values, present = grid.matrices(self.windows, ["completeness"])
         return ~present | (values["completeness"] < self.completeness_floor)
 
+    def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
+        """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
+        whole: Flags = lagged_sums(self.broken(grid).astype(np.float64), length, columns) == 0
+        return whole
+
 
 class Detector(Protocol):
     """One rule. `version` grows when its meaning does: an alert's identity includes it."""
@@ -149,6 +165,26 @@ def limit(name: str) -> str:
     'limit:price_z'
     """
     return f"limit:{name}"
+
+
+def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> pl.DataFrame:
+    """Of several rows an instrument and window that one which fires and is the greatest.
+
+    Args:
+        frame: with window_start and instrument_id.
+        fires: a condition that cannot be told does not hold.
+        size: what is compared among those that fire, and else among all.
+        tie: the column of which the least is taken where sizes are equal.
+
+    Returns:
+        The rows, with a column `fires`.
+    """
+    by = ["window_start", "instrument_id"]
+    return (
+        frame.with_columns(fires.fill_null(False).alias("fires"))
+        .sort(*by, "fires", size, tie, descending=[False, False, True, True, False], nulls_last=True)
+        .unique(by, keep="first", maintain_order=True)
+    )
 
 
 def verdicts(
