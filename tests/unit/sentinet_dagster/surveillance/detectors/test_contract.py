@@ -43,7 +43,11 @@ WITHOUT_PAST = {"spoofing"}
 
 RELATIONS = ("windows", "features", "correlations", "scores")
 
-pytestmark = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
+every = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
+# The others are in test_abuses.py.
+scripted = pytest.mark.parametrize(
+    "detector", [DETECTORS[name] for name in SCRIPTED], ids=lambda each: each.name
+)
 
 
 def said(detector: Detector, market: Judged, start: datetime, end: datetime = END) -> pl.DataFrame:
@@ -64,6 +68,7 @@ def only(market: Judged, since: datetime) -> Judged:
     return judge(market.windows.filter(pl.col("window_start") >= since))
 
 
+@every
 def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> None:
     module = importlib.import_module(f"sentinet_dagster.surveillance.detectors.{detector.name}")
     assert DETECTORS[detector.name] is detector
@@ -76,6 +81,7 @@ def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> N
     assert min(getattr(detector.lookback, name) for name in RELATIONS) >= timedelta(0)
 
 
+@every
 def test_its_answer_has_the_shape(detector: Detector) -> None:
     answer = said(detector, judged(), LIVE_FROM)
     assert answer.drop("evidence").schema == VERDICTS.schema
@@ -85,6 +91,7 @@ def test_its_answer_has_the_shape(detector: Detector) -> None:
     assert set(answer["severity"]) <= {"info", "warning", "critical"}
 
 
+@every
 def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: Detector) -> None:
     market = judged()
     mixed = Judged(*(getattr(market, name).sample(fraction=1, shuffle=True, seed=1) for name in RELATIONS))
@@ -94,6 +101,7 @@ def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: 
     assert said(detector, mixed, LIVE_FROM).sort(by).equals(once)
 
 
+@every
 def test_its_verdict_depends_on_its_look_back_only(detector: Detector) -> None:
     since = LIVE_FROM + timedelta(seconds=65)
     market = judged()
@@ -108,6 +116,7 @@ def test_its_verdict_depends_on_its_look_back_only(detector: Detector) -> None:
     assert said(detector, cut, since).sort(by).equals(whole)
 
 
+@scripted
 def test_it_finds_what_it_is_for(detector: Detector) -> None:
     found = said(detector, judged(), LIVE_FROM).filter("fires")
     played = [episode for episode in episodes() if episode.kind is SCRIPTED[detector.name]]
@@ -124,6 +133,7 @@ def test_it_finds_what_it_is_for(detector: Detector) -> None:
         assert not hits.is_empty(), episode
 
 
+@scripted
 def test_it_is_silent_while_it_warms_up(detector: Detector) -> None:
     kind = SCRIPTED[detector.name]
     started = min(episode.starts_at for episode in episodes() if episode.kind is kind)
@@ -132,20 +142,24 @@ def test_it_is_silent_while_it_warms_up(detector: Detector) -> None:
     assert cold.is_empty() is (detector.name not in WITHOUT_PAST)
 
 
+@every
 def test_it_is_silent_on_a_calm_hour(detector: Detector) -> None:
     alerts = judged().alerts(CALM_FROM, LIVE_FROM).filter(pl.col("detector") == detector.name)
     assert len(alerts) <= CALM_ALERTS.get(detector.name, 0), alerts["summary"].to_list()
 
 
+@every
 def test_it_raises_nothing_on_data_that_is_not_whole(detector: Detector) -> None:
     assert torn().alerts().filter(pl.col("detector") == detector.name).is_empty()
 
 
+@every
 def test_it_can_be_switched_off(detector: Detector) -> None:
     off = load_settings({"detectors": {"default": {detector.name: {"enabled": False}}}})
     assert off.thresholds(detector, instruments()).is_empty()
 
 
+@scripted
 def test_its_summary_says_numbers(detector: Detector) -> None:
     finding = said(detector, judged(), LIVE_FROM).filter("fires").row(0, named=True)
     summary = detector.summary(
