@@ -21,7 +21,7 @@ import polars as pl
 from pydantic import BaseModel, Field
 
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Flags, lagged_sums
+from sentinet_dagster.surveillance.rolling import Flags, Floats, unbroken
 from sentinet_dagster.surveillance.schema import VERDICTS
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "Lookback",
     "Thresholds",
     "limit",
+    "limits",
     "strongest",
     "verdicts",
 ]
@@ -48,6 +49,11 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     enabled: bool = True
     cool_down_s: float = Field(default=300.0, ge=5, le=1800)
     """Windows that fire no further apart are one alert."""
+
+    @classmethod
+    def numbers(cls) -> tuple[str, ...]:
+        """The names of the detector's own thresholds."""
+        return tuple(name for name in cls.model_fields if name not in Thresholds.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +112,7 @@ class Inputs:
 
     def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
         """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
-        whole: Flags = lagged_sums(self.broken(grid).astype(np.float64), length, columns) == 0
-        return whole
+        return unbroken(self.broken(grid), length, columns)
 
 
 class Detector(Protocol):
@@ -165,6 +170,12 @@ def limit(name: str) -> str:
     'limit:price_z'
     """
     return f"limit:{name}"
+
+
+def limits(thresholds: pl.DataFrame, grid: Grid, name: str) -> Floats:
+    """A threshold as a column over the instruments of the grid; NaN where the detector is switched off."""
+    own = dict(thresholds.select("instrument_id", limit(name)).iter_rows())
+    return np.array([[own.get(number, np.nan)] for number in grid.instrument_ids.tolist()]).reshape(-1, 1)
 
 
 def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> pl.DataFrame:

@@ -28,6 +28,7 @@ from sentinet_dagster.surveillance.detectors.base import (
     Lookback,
     Thresholds,
     limit,
+    limits,
     verdicts,
 )
 from sentinet_dagster.surveillance.rolling import lagged_sums
@@ -65,15 +66,15 @@ class FavourableExecution:
         grid = inputs.grid(self.lookback.windows)
         columns = grid.columns - _MINUTE - _PAST
         seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean", "spread_bps_std", "imbalance_mean"])
-        limits = {
-            name: _column(thresholds, grid.instrument_ids, limit(name))
+        asked = {
+            name: limits(thresholds, grid, name)
             for name in ("spread_bps", "spread_std_bps", "least_bid_share")
         }
-        balanced = np.abs(seen["imbalance_mean"]) <= 1 - 2 * limits["least_bid_share"]
+        balanced = np.abs(seen["imbalance_mean"]) <= 1 - 2 * asked["least_bid_share"]
         cheap = (
             ~inputs.broken(grid)
-            & (seen["spread_bps_mean"] < limits["spread_bps"])
-            & (seen["spread_bps_std"] < limits["spread_std_bps"])
+            & (seen["spread_bps_mean"] < asked["spread_bps"])
+            & (seen["spread_bps_std"] < asked["spread_std_bps"])
             & balanced
         ).astype(np.float64)
         known = inputs.unbroken(grid, _MINUTE + _PAST, columns)
@@ -102,14 +103,6 @@ class FavourableExecution:
             "sizes balanced "
             f"({100 * finding['usual_share']:.0f} % of the ten minutes before)"
         )
-
-
-def _column(thresholds: pl.DataFrame, instrument_ids: np.ndarray, name: str) -> np.ndarray:
-    """A threshold as a column over the grid's instruments; NaN where the detector is switched off."""
-    own = dict(thresholds.select("instrument_id", name).iter_rows())
-    return np.array(
-        [[own.get(number, np.nan)] for number in instrument_ids.tolist()], dtype=np.float64
-    ).reshape(-1, 1)
 
 
 FAVOURABLE_EXECUTION = FavourableExecution()

@@ -32,10 +32,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Lookback,
     Thresholds,
     limit,
-    strongest,
+    limits,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import Floats, lagged_moments, lagged_sums
+from sentinet_dagster.surveillance.rolling import Flags, Floats, lagged_moments, lagged_sums
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["MOMENTUM_IGNITION"]
@@ -72,23 +72,19 @@ class MomentumIgnition:
         """See `Detector`. One row a window: the greatest of the bursts that could end in it."""
         grid = inputs.grid(self.lookback.windows)
         columns = grid.columns - _BURST - _BACK - _PAST
-        bursts = _bursts(inputs, columns)
-        frames = []
-        for lag in range(1, _BACK + 1):
-            stop = bursts["move"].shape[1] - lag
-            then = {name: values[:, stop - columns : stop] for name, values in bursts.items()}
-            now = bursts["price"][:, -columns:]
-            since = 1e4 * np.log(now / then["price"])
-            undone = np.divide(-since, then["move"], out=np.zeros(since.shape), where=then["move"] != 0)
-            measured = {
-                "burst_bps": then["move"],
-                "burst_sigmas": then["sigmas"],
-                "sweeps": then["sweeps"],
-                "side_share": then["share"],
-                "undone_share": np.where(inputs.unbroken(grid, _BACK + _BURST, columns), undone, np.nan),
-            }
-            frames.append(grid.frame(measured, columns).with_columns(since_s=pl.lit(lag * WINDOW.seconds)))
-        return _told(pl.concat(frames).join(thresholds, on="instrument_id"))
+        asked = {name: limits(thresholds, grid, name) for name in MomentumIgnitionThresholds.numbers()}
+        best = _greatest(_bursts(inputs, columns), inputs.unbroken(grid, _BACK + _BURST, columns), asked)
+        told = grid.frame(best, columns).join(thresholds, on="instrument_id")
+        return verdicts(
+            told,
+            score=pl.col("burst_sigmas"),
+            threshold=pl.col(limit("burst_sigmas")),
+            severity=pl.lit("warning"),
+            fires=pl.col("fires"),
+            evidence=pl.struct(
+                "burst_bps", "burst_sigmas", "sweeps", "side_share", "undone_share", "since_s"
+            ),
+        )
 
     def summary(self, symbol: str, finding: Evidence) -> str:
         """See `Detector`."""
@@ -126,23 +122,35 @@ def _bursts(inputs: Inputs, columns: int) -> dict[str, Floats]:
     }
 
 
-def _told(bursts: pl.DataFrame) -> pl.DataFrame:
-    size, sigmas = pl.col("burst_bps").abs(), pl.col("burst_sigmas")
-    fires = (
-        (size >= pl.col(limit("burst_bps")))
-        & (sigmas >= pl.col(limit("burst_sigmas")))
-        & (pl.col("sweeps") >= pl.col(limit("sweeps")))
-        & (pl.col("side_share") > pl.col(limit("side_share")))
-        & (pl.col("undone_share") >= pl.col(limit("undone_share")))
-    )
-    return verdicts(
-        strongest(bursts.filter(sigmas.is_not_null()), fires, sigmas, "since_s"),
-        score=sigmas,
-        threshold=pl.col(limit("burst_sigmas")),
-        severity=pl.lit("warning"),
-        fires=pl.col("fires"),
-        evidence=pl.struct("burst_bps", "burst_sigmas", "sweeps", "side_share", "undone_share", "since_s"),
-    )
+def _greatest(bursts: dict[str, Floats], seen: Flags, asked: dict[str, Floats]) -> dict[str, Floats | Flags]:
+    """Of the bursts of the last minute that one which counts and is the greatest, else the greatest."""
+    columns = seen.shape[1]
+    names = ("burst_bps", "burst_sigmas", "sweeps", "side_share", "undone_share", "since_s")
+    best: dict[str, Floats] = {name: np.full(seen.shape, np.nan) for name in names}
+    fires = np.zeros(seen.shape, dtype=np.bool_)
+    now = bursts["price"][:, -columns:]
+    for lag in range(1, _BACK + 1):
+        stop = now.shape[1] + _BACK - lag
+        move, sigmas, sweeps, share, price = (
+            bursts[name][:, stop - columns : stop] for name in ("move", "sigmas", "sweeps", "share", "price")
+        )
+        back = -1e4 * np.log(now / price)
+        undone = np.divide(back, move, out=np.zeros(back.shape), where=move != 0)
+        counts = (
+            seen
+            & (np.abs(move) >= asked["burst_bps"])
+            & (sigmas >= asked["burst_sigmas"])
+            & (sweeps >= asked["sweeps"])
+            & (share > asked["side_share"])
+            & (undone >= asked["undone_share"])
+        )
+        greater = (counts & ~fires) | ((counts == fires) & ~(sigmas <= best["burst_sigmas"]))
+        greater &= seen & ~np.isnan(sigmas)
+        since = np.full(seen.shape, float(lag * WINDOW.seconds))
+        for name, value in zip(names, (move, sigmas, sweeps, share, undone, since), strict=True):
+            best[name] = np.where(greater, value, best[name])
+        fires |= counts
+    return {**best, "fires": fires}
 
 
 MOMENTUM_IGNITION = MomentumIgnition()

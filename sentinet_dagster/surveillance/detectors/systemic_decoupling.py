@@ -16,8 +16,8 @@ Source: Kritzman, Li, Page, Rigobon, "Principal Components as a Measure of Syste
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -62,8 +62,14 @@ class SystemicDecoupling:
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """See `Detector`. One row a window."""
-        enabled = set(thresholds["instrument_id"].to_list())
-        rows = [_market(row, enabled) for row in inputs.correlations.iter_rows(named=True)]
+        enabled = thresholds["instrument_id"].sort().to_numpy()
+        since = inputs.start - self.lookback.correlations
+        seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
+        pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
+        rows = [
+            _market(start, [each[number].to_numpy() for each in pairs], enabled)
+            for number, start in enumerate(seen["window_start"])
+        ]
         schema: dict[str, pl.DataType | type[pl.DataType]] = {
             "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
             "share": pl.Float64, "usual_share": pl.Float64,
@@ -95,27 +101,20 @@ class SystemicDecoupling:
         )
 
 
-def _market(row: Mapping[str, Any], enabled: set[int]) -> tuple[Any, ...] | None:
+def _market(start: datetime, pairs: list[np.ndarray], enabled: np.ndarray) -> tuple[Any, ...] | None:
     """(window_start, who carries most, instruments, share now, usual share); None if a pair is not known."""
-    pairs = [
-        (a, b, now, slow)
-        for a, b, now, slow in zip(
-            row["instrument_a"], row["instrument_b"], row["correlation"], row["correlation_slow"], strict=True
-        )
-        if now is not None and slow is not None and a in enabled and b in enabled
-    ]
-    ids = sorted({number for a, b, _, _ in pairs for number in (a, b)})
-    if len(pairs) < len(ids) * (len(ids) - 1) // 2 or len(ids) < 2:
+    a, b, now, slow = pairs
+    known = ~(np.isnan(now) | np.isnan(slow)) & np.isin(a, enabled) & np.isin(b, enabled)
+    ids = np.unique(np.concatenate([a[known], b[known]]))
+    if len(ids) < 2 or np.count_nonzero(known) < len(ids) * (len(ids) - 1) // 2:
         return None
-    place = {number: index for index, number in enumerate(ids)}
-    now, slow = np.eye(len(ids)), np.eye(len(ids))
-    for a, b, correlation, usually in pairs:
-        now[place[a], place[b]] = now[place[b], place[a]] = correlation
-        slow[place[a], place[b]] = slow[place[b], place[a]] = usually
-    share = _greatest_share(now)
-    values, vectors = np.linalg.eigh(slow)
-    carrier = ids[int(np.argmax(np.abs(vectors[:, -1]).round(9)))]
-    return row["window_start"], carrier, len(ids), share, float(values[-1]) / len(ids)
+    rows, columns = np.searchsorted(ids, a[known]), np.searchsorted(ids, b[known])
+    matrices = np.broadcast_to(np.eye(len(ids)), (2, len(ids), len(ids))).copy()
+    for matrix, values in zip(matrices, (now[known], slow[known]), strict=True):
+        matrix[rows, columns] = matrix[columns, rows] = values
+    values, vectors = np.linalg.eigh(matrices[1])
+    carrier = int(ids[np.argmax(np.abs(vectors[:, -1]).round(9))])
+    return start, carrier, len(ids), _greatest_share(matrices[0]), float(values[-1]) / len(ids)
 
 
 def _greatest_share(matrix: Floats) -> float:
