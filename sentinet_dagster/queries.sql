@@ -250,6 +250,53 @@ select
     max(committed_at) as committed_at
 from newest;
 
+-- name: keeping_up
+-- Seconds of received data that are not judged yet: one row, or none before anything was received and judged.
+with
+newest as (
+    select max_received_at
+    from ops.ingest_batches
+    order by xid desc
+    limit 1000
+),
+
+edges as (
+    select
+        least(max(newest.max_received_at), clock_timestamp()) as received_until,
+        (select max(scores.window_start) + interval '5 seconds' from surveillance.scores as scores) as judged_until
+    from newest
+    having count(*) > 0
+)
+
+select greatest(extract(epoch from received_until - judged_until), 0)::double precision as behind_s
+from edges
+where judged_until is not null;
+
+-- name: note_latency
+-- Keep the delays of the minutes that have ended since the last one kept, at most ten: the minutes.
+insert into ops.latency_1m (minute, stage, samples, p50_s, p95_s, max_s)
+select minutes.minute, delays.stage, delays.samples, delays.p50_s, delays.p95_s, delays.max_s
+from generate_series(
+    greatest(
+        date_trunc('minute', clock_timestamp()) - interval '10 minutes',
+        (select max(minute) + interval '1 minute' from ops.latency_1m)
+    ),
+    date_trunc('minute', clock_timestamp()) - interval '1 minute',
+    interval '1 minute'
+) as minutes (minute)
+cross join lateral ops.latency(minutes.minute, minutes.minute + interval '1 minute') as delays
+on conflict do nothing
+returning minute;
+
+-- name: dagster_sizes
+-- Of Dagster's own database: bytes in all, of events, of runs, of ticks. One row.
+select
+    pg_database_size(current_database()) as database,
+    coalesce(pg_total_relation_size(to_regclass('event_logs')), 0) as events,
+    coalesce(pg_total_relation_size(to_regclass('runs')), 0)
+    + coalesce(pg_total_relation_size(to_regclass('run_tags')), 0) as runs,
+    coalesce(pg_total_relation_size(to_regclass('job_ticks')), 0) as ticks;
+
 -- name: lock_hour
 -- Wait until no other session judges this hour of the relation.
 select pg_advisory_lock(hashtext(%(relation)s::text), %(hour)s::integer);
@@ -425,7 +472,11 @@ written as (
 
 withdrawn as (
     update surveillance.alerts as alerts
-    set state = 'retracted', superseded_by = gone.superseded_by, changed_at = clock_timestamp()
+    set
+        state = 'retracted',
+        superseded_by = gone.superseded_by,
+        incident_id = null,
+        changed_at = clock_timestamp()
     from gone
     where
         alerts.alert_id = gone.alert_id
@@ -527,8 +578,109 @@ noted as (
 select
     count(*) filter (where event = 'opened') as opened,
     count(*) filter (where event = 'reopened') as reopened,
-    count(*) filter (where event = 'retracted') as retracted
+    count(*) filter (where event = 'retracted') as retracted,
+    (select count(*) from written) as written
 from noted;
+
+-- name: alert_spans
+-- The alerts on these assets that opened in [start, end) and are not retracted.
+select
+    alerts.alert_id::text as alert_id,
+    instruments.base,
+    instruments.venue,
+    alerts.instrument_id,
+    alerts.detector,
+    alerts.severity,
+    alerts.window_start,
+    alerts.last_window_start
+from surveillance.alerts as alerts
+inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+where
+    alerts.window_start >= %(start)s::timestamptz
+    and alerts.window_start < %(end)s::timestamptz
+    and alerts.state <> 'retracted'
+    and instruments.base = any(%(bases)s::text []);
+
+-- name: known_incidents
+-- The incidents of these assets that began in [start, end).
+select incident_id::text as incident_id, base, started_at, ended_at
+from surveillance.incidents
+where
+    base = any(%(bases)s::text [])
+    and started_at >= %(start)s::timestamptz
+    and started_at < %(end)s::timestamptz;
+
+-- name: record_incidents
+-- Make surveillance.incidents say what alerts come to: those given are stored, those in `gone` are not any more.
+with
+judged as (
+    select * from jsonb_to_recordset(%(incidents)s::jsonb) as judged (
+        incident_id uuid,
+        base text,
+        started_at timestamptz,
+        ended_at timestamptz,
+        severity text,
+        alert_ids uuid [],
+        detectors text [],
+        venues text [],
+        instrument_ids smallint []
+    )
+),
+
+written as (
+    insert into surveillance.incidents as incidents (
+        incident_id, base, started_at, ended_at, severity, alert_ids, detectors, venues, instrument_ids
+    )
+    select incident_id, base, started_at, ended_at, severity, alert_ids, detectors, venues, instrument_ids
+    from judged
+    on conflict (incident_id) do update set
+        ended_at = excluded.ended_at,
+        severity = excluded.severity,
+        alert_ids = excluded.alert_ids,
+        detectors = excluded.detectors,
+        venues = excluded.venues,
+        instrument_ids = excluded.instrument_ids,
+        changed_at = clock_timestamp()
+    where
+        (
+            incidents.ended_at, incidents.severity, incidents.alert_ids, incidents.detectors, incidents.venues,
+            incidents.instrument_ids
+        ) is distinct from (
+            excluded.ended_at, excluded.severity, excluded.alert_ids, excluded.detectors, excluded.venues,
+            excluded.instrument_ids
+        )
+),
+
+members as (
+    select judged.incident_id, member.alert_id
+    from judged
+    cross join lateral unnest(judged.alert_ids) as member (alert_id)
+),
+
+joined as (
+    update surveillance.alerts as alerts
+    set incident_id = members.incident_id
+    from members
+    where alerts.alert_id = members.alert_id and alerts.incident_id is distinct from members.incident_id
+),
+
+parted as (
+    update surveillance.alerts as alerts
+    set incident_id = null
+    where
+        alerts.incident_id = any(%(gone)s::uuid [])
+        and not exists (select 1 from members where members.alert_id = alerts.alert_id)
+),
+
+removed as (
+    delete from surveillance.incidents as incidents
+    where incidents.incident_id = any(%(gone)s::uuid [])
+    returning incidents.incident_id
+)
+
+select
+    (select count(*) from judged) as incidents,
+    (select count(*) from removed) as removed;
 
 -- name: newest_scored
 -- The start of the newest window that a model was asked about, or null.

@@ -34,7 +34,7 @@ from sentinet_dagster.surveillance.settings import SurveillanceSettings, load_se
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection as AdbcConnection
 
-__all__ = ["ModelStore", "SurveillanceConfig", "Timescale", "surveillance_code_hash"]
+__all__ = ["ModelStore", "SurveillanceConfig", "Timescale", "Value", "surveillance_code_hash"]
 
 Value = str | int | float | datetime | bytes | Sequence[str] | None
 

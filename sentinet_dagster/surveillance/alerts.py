@@ -30,7 +30,7 @@ import polars as pl
 
 from sentinet_dagster.surveillance.grid import microseconds
 from sentinet_dagster.surveillance.rolling import Ints
-from sentinet_dagster.surveillance.schema import ALERTS, FIRINGS, SESSIONS, WINDOW, WINDOW_US
+from sentinet_dagster.surveillance.schema import ALERTS, FIRINGS, SESSIONS, STANDING, WINDOW, WINDOW_US
 from sentinet_dagster.surveillance.settings import COOL_DOWN, LONGEST_COOL_DOWN
 
 __all__ = [
@@ -74,6 +74,7 @@ class Settlement:
 
     sessions: pl.DataFrame  # schema.SESSIONS: to be stored, new or known
     withdrawn: Sequence[Withdrawn]
+    moved: pl.DataFrame  # schema.STANDING: the stored alerts that are withdrawn, or may have shrunk
     is_complete: bool  # False: firings after `until` may belong to a session: ask with a later `until`
 
 
@@ -213,6 +214,7 @@ def settle(
     return Settlement(
         sessions=kept.sort(_OPENING),
         withdrawn=_withdrawn(withdrawn.sort("window_start", "alert_id"), kept),
+        moved=pl.concat([withdrawn.select(STANDING.names), standing.join(kept, on=_OPENING, how="semi")]),
         is_complete=kept.filter(pl.col("closes_at") > until).is_empty(),
     )
 

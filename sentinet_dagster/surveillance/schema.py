@@ -26,6 +26,7 @@ import polars as pl
 
 __all__ = [
     "ALERTS",
+    "ALERT_SPANS",
     "BOOKS",
     "BOOK_FLOWS",
     "CORRELATIONS",
@@ -33,7 +34,9 @@ __all__ = [
     "FEED_GAPS",
     "FINDINGS",
     "FIRINGS",
+    "INCIDENTS",
     "INSTRUMENTS",
+    "KNOWN_INCIDENTS",
     "QUOTES",
     "REFERENCE_PRICES",
     "REJECTED_FRAMES",
@@ -547,6 +550,39 @@ ALERTS: Final = Relation(
     ),
 )
 
+ALERT_SPANS: Final = Relation(
+    "",
+    (
+        Column("alert_id", pl.String, "as in surveillance.alerts"),
+        Column("base", pl.String, "what its instrument buys: BTC, wherever it is traded"),
+        Column("venue", pl.String, "where"),
+        _INSTRUMENT_ID,
+        Column("detector", pl.String, "a key of DETECTORS"),
+        _SEVERITY,
+        _WINDOW_START,
+        Column("last_window_start", TIME, "as in surveillance.alerts"),
+    ),
+)
+"""Of an alert that is not retracted what says to which incident it belongs."""
+
+INCIDENTS: Final = Relation(
+    "surveillance.incidents",
+    (
+        Column("incident_id", pl.String, "uuid5 of its earliest alert"),
+        Column("base", pl.String, "the asset that its alerts have in common"),
+        Column("started_at", TIME, "start of the first window that fired"),
+        Column("ended_at", TIME, "end of the last"),
+        Column("severity", pl.String, "the gravest of its alerts"),
+        Column("alert_ids", pl.List(pl.String), "its alerts, the earliest first"),
+        Column("detectors", pl.List(pl.String), "who raised them"),
+        Column("venues", pl.List(pl.String), "where"),
+        Column("instrument_ids", pl.List(pl.Int16), "on what"),
+    ),
+)
+
+KNOWN_INCIDENTS: Final = Relation("", INCIDENTS.columns[:4])
+"""Of a stored incident what says whether it is still one."""
+
 RELATIONS: Final = (
     INSTRUMENTS,
     TRADES,
@@ -562,5 +598,6 @@ RELATIONS: Final = (
     SCORES,
     FINDINGS,
     ALERTS,
+    INCIDENTS,
 )
 """Those that are stored."""

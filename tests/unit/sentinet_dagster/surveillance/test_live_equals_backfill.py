@@ -96,7 +96,7 @@ def test_findings(cuts: list[int]) -> None:
         return build_findings(*seen, known, config, start, end, "code")
 
     whole = build(LIVE_FROM, END)
-    assert whole["detector"].n_unique() == 6
+    assert whole["detector"].n_unique() >= 6
     assert judge_in_pieces(build, LIVE_FROM, LIVE, cuts).equals(whole)
 
 

@@ -37,7 +37,7 @@ SCRIPTED: Mapping[str, EpisodeKind] = {
     "volatility_spike": EpisodeKind.VOLATILITY_SPIKE,
 }
 # Alerts in an hour of 12 calm instruments; what is not named: none.
-CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1}
+CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1, "favourable_execution": 5}  # the latter is good news
 # Those whose verdict rests on the window alone, with nothing to warm up.
 WITHOUT_PAST = {"spoofing"}
 
@@ -150,7 +150,8 @@ def test_it_is_silent_on_a_calm_hour(detector: Detector) -> None:
 
 @every
 def test_it_raises_nothing_on_data_that_is_not_whole(detector: Detector) -> None:
-    assert torn().alerts().filter(pl.col("detector") == detector.name).is_empty()
+    raised = not torn().alerts().filter(pl.col("detector") == detector.name).is_empty()
+    assert raised is (detector.name == "feed_gap")
 
 
 @every
