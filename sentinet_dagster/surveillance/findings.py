@@ -69,7 +69,8 @@ def build_findings(
 
     Args:
         windows, features, correlations, scores: the schemas of these names, each over
-            [start - its part of detector_lookback(settings, instruments), end) as far as there are rows.
+            [start - its part of detector_lookback(settings, instruments), end) as far as there are rows. Of
+            the windows before start the columns of schema.PAST_WINDOWS are enough.
         instruments: schema.INSTRUMENTS.
         start, end: multiples of 5 s.
         code_hash: of the sources of this package; computed outside, since nothing here reads files.

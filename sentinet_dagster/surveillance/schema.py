@@ -37,6 +37,7 @@ __all__ = [
     "INCIDENTS",
     "INSTRUMENTS",
     "KNOWN_INCIDENTS",
+    "PAST_WINDOWS",
     "QUOTES",
     "REFERENCE_PRICES",
     "REJECTED_FRAMES",
@@ -370,6 +371,38 @@ WINDOWS: Final = Relation(
         _measure("funding_rate", "the last funding rate: fraction a funding interval"),
     ),
 )
+
+_OF_THE_PAST: Final = (
+    "instrument_id",
+    "window_start",
+    "close",
+    "volume",
+    "buy_volume",
+    "sell_volume",
+    "trade_count",
+    "quote_count",
+    "book_count",
+    "spread_bps_mean",
+    "spread_bps_std",
+    "imbalance_mean",
+    "bid_depth_10bps",
+    "ask_depth_10bps",
+    "latency_ms_mean",
+    "completeness",
+    "book_completeness",
+    "trade_completeness",
+    "flow_changes",
+    "buy_sweep_count",
+    "sell_sweep_count",
+    "matched_count",
+    "matched_volume",
+    "mark_close",
+    "index_close",
+    "funding_rate",
+)
+
+PAST_WINDOWS: Final = Relation("", tuple(column for column in WINDOWS.columns if column.name in _OF_THE_PAST))
+"""What detectors may know of the windows before those they judge: an hour is read every few seconds."""
 
 FEATURES: Final = Relation(
     "surveillance.features",

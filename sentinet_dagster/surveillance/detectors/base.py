@@ -87,7 +87,7 @@ class Lookback:
 class Inputs:
     """The past. Each frame covers [start - its part of the look-back, end), as far as there are rows."""
 
-    windows: pl.DataFrame  # schema.WINDOWS
+    windows: pl.DataFrame  # schema.WINDOWS; of those before start, what schema.PAST_WINDOWS has
     features: pl.DataFrame  # schema.FEATURES
     correlations: pl.DataFrame  # schema.CORRELATIONS
     scores: pl.DataFrame  # schema.SCORES
