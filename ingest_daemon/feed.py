@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Never
 
 import structlog
@@ -27,6 +29,7 @@ from ingest_daemon.events import Event, FeedGap, GapCause
 from ingest_daemon.handover import Handover
 from ingest_daemon.holes import Holes
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
+from ingest_daemon.lateness import lateness_us
 from ingest_daemon.link import Link, Route, now
 from ingest_daemon.recorder import VenueRecording
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
@@ -41,6 +44,7 @@ _OF_THE_LONGEST: Final = 0.9  # of what the venue allows
 _JITTER: Final = 0.2
 _LOOK_S: Final = 0.05
 _REJECTED_COUNTED_EVERY_S: Final = 5.0
+_FRAMES_LOOKED_AT: Final = 512  # before a hole
 
 _log = structlog.get_logger(__name__)
 
@@ -128,6 +132,7 @@ class Feed:
         self._current: Link | None = None
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
+        self._latest: deque[Sequence[Event]] = deque(maxlen=_FRAMES_LOOKED_AT)
 
     @property
     def stats(self) -> FeedStats:
@@ -316,6 +321,7 @@ class Feed:
     def _put(self, events: Sequence[Event], size: int) -> None:
         if events:
             self.stats.events += len(events)
+            self._latest.append(events)
             self._sink.put(self._venue, events, size)
 
     def _note_loss(self, lost: FeedLost) -> None:
@@ -323,7 +329,9 @@ class Feed:
         self.stats.state = "lost"
         self._log.warning("feed lost", cause=cause.value, error=str(lost))
         if self._hole is None and self._last_received_at is not None:
-            self._hole = _Hole(self._last_received_at, cause, str(lost))
+            # What was lost is dated by the venue, and may have been as late as what came last.
+            started_at = self._last_received_at - lateness_us(chain.from_iterable(self._latest))
+            self._hole = _Hole(started_at, cause, str(lost))
 
     def _end_hole(self, ended_at: int) -> None:
         hole, self._hole = self._hole, None

@@ -22,6 +22,7 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, batch_of
 from ingest_daemon.events import Book, BookFlow, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
+from ingest_daemon.lateness import lateness_us
 
 __all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
 
@@ -95,7 +96,8 @@ def _with_lost(
 ) -> Mapping[Any, FeedGap]:
     if len(events) == len(kept):
         return gaps
-    started_at = min(event.received_at for event in events)
+    # By our times and by the venue's: both ask what is missing.
+    started_at = min(event.received_at for event in events) - lateness_us(events)
     ended_at = max(event.received_at for event in events) + 1
     count = len(events) - len(kept)
     return _with(gaps, _shed_gap(venue, relation, started_at, ended_at, count))

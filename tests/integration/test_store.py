@@ -317,12 +317,12 @@ def test_the_active_instruments_are_found_by_the_venues_symbol(
 
 
 def test_it_knows_how_far_each_venue_was_received(store: Store) -> None:
-    assert store.last_received_at([VENUE, "other"]) == {}
+    assert store.reached([VENUE, "other"]) == {}
     late, early = trade(1, START + 2 * SECOND), trade(2, START)
     store.write(batch_of(late))
     store.write(batch_of(early))  # history that is replayed does not set it back
 
-    assert store.last_received_at([VENUE, "other"]) == {VENUE: late.received_at}
+    assert store.reached([VENUE, "other"]) == {VENUE: late.received_at}
 
 
 def test_days_without_a_daemon_are_judged_anew_at_both_ends_alone(
