@@ -57,10 +57,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     spool = _open_spool(settings)
     recorder = _start_recorder(settings, health)
     store = StoreThread(settings.database_url, health)
+    ground = Ground(settings, store, spool)
     try:
         server = await _serve(health, settings)
         try:
-            ground = Ground(settings, store, spool)
             symbols = await _unless(stop, ground.prepare())
             if symbols is not None:
                 await _ingest(settings, symbols, ground, health, recorder, stop)
@@ -69,6 +69,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await server.wait_closed()
     finally:
         store.close()
+        ground.close()
         if spool is not None:
             spool.close()
         if recorder is not None:
@@ -131,7 +132,7 @@ async def _ingest(
         found = pauses or resumption.remember(written)
         return [batch_of(pause.venue, gaps_of(pause)) for pause in found]
 
-    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder))
+    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder, ground))
     health.watch(
         {venue: feed.stats for venue, feed in feeds.items()},
         {venue: wanted.hours for venue, wanted in settings.enabled_venues.items() if wanted.hours},
@@ -179,6 +180,7 @@ class _Around(NamedTuple):
     health: Health
     resumption: Resumption
     recorder: Recorder | None
+    ground: Ground
 
 
 def _feeds(
@@ -203,6 +205,7 @@ def _feed(
     around: _Around,
 ) -> Feed:
     protocol = VENUES[wanted.protocol]
+    tally = around.ground.tally(venue)
     recording = None
     if around.recorder is not None:
         recording = around.recorder.venue(venue, protocol.name, symbols, wanted.channels)
@@ -218,6 +221,7 @@ def _feed(
             on_first_frame=around.resumption.resume,
             credentials=credentials,
             recording=recording,
+            tally=tally,
         )
     assert wanted.websocket_url is not None, "the settings are checked"
     return Feed(
@@ -236,6 +240,7 @@ def _feed(
         on_first_frame=around.resumption.resume,
         credentials=credentials,
         recording=recording,
+        tally=tally,
     )
 
 

@@ -32,6 +32,7 @@ from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostErr
 from ingest_daemon.lateness import lateness_us
 from ingest_daemon.link import Link, Route, now
 from ingest_daemon.recorder import VenueRecording
+from ingest_daemon.refusals import Tally
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
 from ingest_daemon.vigil import Finding, Vigil
 
@@ -90,6 +91,7 @@ class Feed:
         on_first_frame: called once, with the venue and the receive time.
         rng: for jitter.
         credentials: of the account, where the venue wants one.
+        tally: where counts of refused frames outlive the process.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class Feed:
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
         recording: VenueRecording | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._venue = venue
         self._protocol = protocol
@@ -119,7 +122,7 @@ class Feed:
         self._channels = channels
         self._sink = sink
         self._route = Route(websocket_url, rest_url, stale_after_s, is_recorded, credentials is not None)
-        self._intake = Intake(venue, credentials, observe_parse)
+        self._intake = Intake(venue, credentials, observe_parse, tally)
         self._holes = Holes(venue, protocol, channels, symbols)
         self._vigil = Vigil(stale_after_s, channel_limits or {})
         self._rotate_after_s = rotate_after_s
@@ -142,6 +145,7 @@ class Feed:
     async def run(self) -> None:
         """Receive for ever."""
         attempt = refusals = 0
+        self._put(self._intake.left_of_rejected(now()), 0)
         counting = asyncio.create_task(self._count_rejected())
         try:
             while True:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import structlog
 
@@ -18,6 +19,7 @@ from ingest_daemon.errors import StoreRejected, StoreUnavailable
 from ingest_daemon.known import Known
 from ingest_daemon.resumption import Open
 from ingest_daemon.spool import Spool
+from ingest_daemon.tally import FileTally
 from ingest_daemon.venues import Listing
 from ingest_daemon.writer import StoreThread
 
@@ -42,6 +44,7 @@ class Ground:
         self._open_file = settings.spool / _OPEN
         self._kept = known.read(self._file, Known) if spool is not None else None
         self._fresh: Known | None = None
+        self._tallies: list[FileTally] = []
 
     @property
     def spooled(self) -> Mapping[str, int]:
@@ -56,6 +59,24 @@ class Ground:
         """For the next life, should this one end before the database is there."""
         if self.spool is not None:
             self._write(self._open_file, open_)
+
+    def tally(self, venue: str) -> FileTally | None:
+        """Where counts of a venue's refused frames outlive this life."""
+        if self.spool is None:
+            return None
+        path = self._file.with_name(f"refused-{quote(venue, safe='')}.tally")
+        try:
+            tally = FileTally(path)
+        except OSError as error:
+            _log.warning("not kept for the next start", file=str(path), error=str(error))
+            return None
+        self._tallies.append(tally)
+        return tally
+
+    def close(self) -> None:
+        """Let go of the files."""
+        for tally in self._tallies:
+            tally.close()
 
     async def prepare(self) -> Mapping[str, Mapping[str, Listing]]:
         """The instruments: the database's, or those it last gave if it is away. Raises StoreRejected."""

@@ -3,7 +3,7 @@
 What never does: asking for either. The database and the spool say how far a venue was received before, the
 feed when its first frame came. Usually the first is known before the second. While the database is away it is
 not, and the daemon may be killed before it is: so what is open is kept by the caller, and given to the next
-life.
+life. So is the very first frame of a venue, for a life that is killed before it wrote anything.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ class Resumption:
     def resume(self, venue: str, received_at: int) -> None:
         """The first frame of a venue came."""
         mine = Open(venue, received_at, self._spooled.get(venue))
-        if self._written is None:
-            self._open.append(mine)
-            self._keep(tuple(self._open))
-            return
-        hole = _closed(mine, self._written)
+        is_first_of_all = venue not in self._spooled and venue not in (self._written or ())
+        if self._written is None or is_first_of_all:
+            self._keep((*self._open, mine))
+        hole = None if self._written is None else self._closed(mine, self._written)
+        self._open.append(mine)
         if hole is not None:
             self._emit(hole)
 
@@ -73,21 +73,19 @@ class Resumption:
             What was open. It belongs before everything that waits to be written; `forget` it then.
         """
         self._written = written
-        holes = (_closed(each, written) for each in self._open)
+        holes = [self._closed(each, written) for each in self._open]
         return [hole for hole in holes if hole is not None]
 
     def forget(self) -> None:
-        """What was open is written."""
-        if self._open:
-            self._open.clear()
-            self._keep(())
+        """What was open is written, but for a venue of which nothing is."""
+        self._keep([each for each in self._open if each.venue not in (self._written or ())])
 
+    def _closed(self, open_: Open, written: Mapping[str, int]) -> Hole | None:
+        """None: a recording that is played again, a clock set back, or a first start leaves no hole.
 
-def _closed(open_: Open, written: Mapping[str, int]) -> Hole | None:
-    """None: a recording that is played again, a clock set back, or a first start leaves no hole.
-
-    What the database has from after the first frame says nothing of the time before it.
-    """
-    known = (open_.spooled_until, written.get(open_.venue))
-    before = [until for until in known if until is not None and until < open_.ended_at]
-    return Hole(open_.venue, max(before), open_.ended_at) if before else None
+        What the database has from after the first frame says nothing of the time before it.
+        """
+        known = [open_.spooled_until, written.get(open_.venue)]
+        known += [each.ended_at for each in self._open if each.venue == open_.venue]
+        before = [until for until in known if until is not None and until < open_.ended_at]
+        return Hole(open_.venue, max(before), open_.ended_at) if before else None

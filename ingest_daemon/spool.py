@@ -31,7 +31,7 @@ from ingest_daemon.copy_rows import time_of
 from ingest_daemon.errors import SpoolUnusable
 from ingest_daemon.events import Book, FactRelation, FeedGap, GapCause, Quote, ReferencePrice, Trade
 from ingest_daemon.lateness import HISTORY_US
-from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed
+from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed, stands_for
 
 __all__ = ["Spool"]
 
@@ -256,7 +256,8 @@ class Spool:
 
     def _count(self, batch: Batch, left: Batch | None) -> None:
         for relation in (*get_args(FactRelation), "rejected_frames"):
-            count = len(getattr(batch, relation)) - (0 if left is None else len(getattr(left, relation)))
+            kept = () if left is None else getattr(left, relation)
+            count = sum(map(stands_for, getattr(batch, relation))) - sum(map(stands_for, kept))
             if count:
                 key = batch.venue, relation
                 self.lost[key] = self.lost.get(key, 0) + count
@@ -328,7 +329,9 @@ def _survey(data: bytes, last: dict[str, _Record]) -> int:
     for record, until in _records(data):
         if record is not None:
             end = until
-            last[record.venue] = record
+            known = last.get(record.venue)
+            if known is None or known.newest <= record.newest:  # what is late is no news of how far it is
+                last[record.venue] = record
     return end
 
 

@@ -74,13 +74,14 @@ class Client:
         self.connection = connection
         self.market = market
         self.caller = caller
+        self.is_silent = False  # a fault: nothing is told any more, and the socket stays open
         self._is_combined = is_combined
         self._is_recorded = connection.subprotocol == RECORDED
 
     @property
     def is_open(self) -> bool:
         """Whether it can be sent anything."""
-        return self.connection.state is State.OPEN
+        return self.connection.state is State.OPEN and not self.is_silent
 
     @property
     def unsent_bytes(self) -> int:
@@ -121,7 +122,6 @@ class Hub:
         self._dialects = dialects
         self._observe = observe
         self._disturbers = {market: Disturber(faults, f"{seed}/{market}") for market in dialects}
-        self._silent_until = 0.0  # by the loop's clock
         self._waits_for_clients = waits_for_clients
         self._keeps_facts = keeps_facts
         self._clients: set[Client] = set()
@@ -204,9 +204,11 @@ class Hub:
             disturber.forget()
         return len(clients)
 
-    def fall_silent(self, for_s: float) -> None:
-        """Keep every socket open and say nothing: what happens meanwhile is told to nobody."""
-        self._silent_until = asyncio.get_running_loop().time() + for_s
+    def fall_silent(self) -> int:
+        """Say nothing more on any socket that is open now, and leave it open; how many these are."""
+        for client in self._clients:
+            client.is_silent = True
+        return len(self._clients)
 
     async def _say(self, client: Client, reply: Reply) -> bool:
         """Whether the socket stays open."""
@@ -216,8 +218,6 @@ class Hub:
         return not reply.closes
 
     async def _deliver(self, market: str, clients: Sequence[Client], messages: Sequence[Message]) -> None:
-        if asyncio.get_running_loop().time() < self._silent_until:
-            return
         counts = [0] * len(messages)
         for client in clients:
             caller, texts = client.caller, []

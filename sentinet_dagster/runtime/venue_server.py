@@ -7,7 +7,7 @@ market (`ingest_daemon.venues.simulated`).
     ws://HOST:PORT/<market>…      what the venue has below its WebSocket address
     http://HOST:PORT/<market>…    what it has below its REST address
     http://HOST:PORT/healthz  /ledger  /episodes[?until_us=…]  POST /script?starts_at_us=…
-    http://HOST:PORT/faults/cut  /faults/silence?for_s=…   POST: drop every socket; say nothing
+    http://HOST:PORT/faults/cut  /faults/silence   POST: drop every socket; let every one fall silent
 
 <market> is spot, usdm or coinm for Binance's, and a key of `ingest_daemon.venues.VENUES` for every other.
 With it as their path, these are the base URLs of a venue in `venues.yaml`. All tell the same simulated
@@ -208,15 +208,9 @@ class VenueServer:
             case "/faults/cut":
                 return _json({"cut": self.hub.cut()})
             case "/faults/silence":
-                return self._fall_silent(query.get("for_s", ""))
+                return _json({"silenced": self.hub.fall_silent()})
             case _:
                 return await self._begin_script(query)
-
-    def _fall_silent(self, for_s: str) -> Response:
-        if not (for_s.isascii() and for_s.isdigit()):
-            return _refusal(f"Illegal value {for_s!r} of parameter 'for_s': write whole seconds.")
-        self.hub.fall_silent(int(for_s))
-        return _json({"silent_s": int(for_s)})
 
     async def _begin_script(self, query: Mapping[str, str]) -> Response:
         starts_at = query.get("starts_at_us", "")

@@ -17,6 +17,7 @@ from tests.integration.daemon_process import start
 
 _ASKED_EVERY_S = 0.2
 _WATCHED = (
+    "feed_live",
     "queue_bytes",
     "queue_events",
     "spool_bytes",
@@ -25,6 +26,8 @@ _WATCHED = (
     "shed_events_total",
 )
 _STOP_S = 60.0
+_START_S = 60.0
+_FEEDS = 2
 
 
 class ChaosDaemon:
@@ -61,11 +64,18 @@ class ChaosDaemon:
             self._process = await start(self._environment, log.fileno(), own_group=True)
         self._tell_guard("+")
 
+    async def receives(self) -> None:
+        """Return when all of its feeds are live."""
+        async with asyncio.timeout(_START_S):
+            while self.now.get("feed_live") != _FEEDS:  # noqa: ASYNC110 (it is another process)
+                await asyncio.sleep(_ASKED_EVERY_S / 4)
+
     async def kill(self) -> None:
         assert self._process is not None
         assert self._process.returncode is None, f"the daemon ended by itself with {self._process.returncode}"
         self._process.kill()
         await self._process.wait()
+        self.now = {}
         self._tell_guard("-")
 
     async def stop(self) -> int:

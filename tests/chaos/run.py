@@ -21,6 +21,8 @@ from tests.chaos.venue import Venue, running_venue
 from tests.chaos.verdict import Fault, Found, Gap, Key, Told, judge
 
 _SETTLE_S = 90.0  # for all that waits to be written, when nothing more comes
+_ONE_FRAME_A_FEED = 16_384
+_PATIENCE_S = 30.0
 _QUEUE_BYTES = 1_048_576
 
 
@@ -51,18 +53,23 @@ async def unleash(
         daemon = ChaosDaemon(directory, database.url, tuning, guard)
         stack.push_async_callback(daemon.close)
         world = _World(venue, daemon, database)
-        watching = asyncio.create_task(daemon.watch())
-        stack.callback(watching.cancel)
         steps = plan(chaos.amounts, chaos.seed)
-        await world.carry_out(steps, chaos.amounts.seconds)
-        await venue.end()
-        ended_at = _now()
-        settled_s = await world.settle()
-        world.faults.append(Fault(Kind.SILENCE, ended_at, _now()))
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(daemon.watch())
+            await world.carry_out(steps, chaos.amounts.seconds)
+            await venue.end()
+            ended_at = _now()
+            settled_s = await world.settle()
+            world.faults.append(Fault(Kind.SILENCE, ended_at, _now()))
+            watching.cancel()
         code = await daemon.stop()
     found = await asyncio.to_thread(read, database.url)
     account = judge(told, found, world.faults)
     wrong = account.pop("wrong") + world.wrong
+    if daemon.most["queue_bytes"] > _QUEUE_BYTES + _ONE_FRAME_A_FEED:
+        wrong.append("the queue grew beyond its limit")
+    if chaos.amounts.overflows and not daemon.most["shed_events_total"]:
+        wrong.append("the spool never was so full that something was shed")
     wrong += [] if code == 0 else [f"the daemon ended with {code}"]
     wrong += [] if len(world.faults) == len(steps) + 1 else ["not all of the plan was done"]
     wrong += [f"logged: {line}" for line in daemon.errors()]
@@ -96,33 +103,60 @@ class _World:
     async def carry_out(self, steps: Sequence[Step], seconds: float) -> None:
         """Each kind of step by itself: the daemon is killed while the database is away, too."""
         await self._daemon.start()
+        await self._daemon.receives()
         began = time.monotonic()
         by_kind: dict[Kind, list[Step]] = defaultdict(list)
         for step in steps:
             by_kind[step.kind].append(step)
+        silences = by_kind.pop(Kind.SILENCE, [])
         async with asyncio.TaskGroup() as tasks:
             for same in by_kind.values():
-                tasks.create_task(self._one_after_the_other(same, began))
-        await asyncio.sleep(began + seconds - time.monotonic())
+                tasks.create_task(self._one_after_the_other(same, began, tasks))
+        await asyncio.sleep(max(0.0, began + seconds - time.monotonic()))
+        for step in silences:
+            await self._daemon.receives()
+            started_at = _now()
+            self._venue.server.hub.fall_silent()
+            await asyncio.sleep(step.for_s)
+            self.faults.append(Fault(step.kind, started_at, _now()))
+        await self._daemon.receives()  # so that it ends as it should
 
-    async def _one_after_the_other(self, steps: Sequence[Step], began: float) -> None:
+    async def _one_after_the_other(
+        self, steps: Sequence[Step], began: float, tasks: asyncio.TaskGroup
+    ) -> None:
         for step in steps:
             await asyncio.sleep(max(0.0, began + step.at_s - time.monotonic()))
             started_at = _now()
             match step.kind:
                 case Kind.KILL:
+                    await self._daemon.receives()
+                    await asyncio.sleep(step.for_s)
+                    started_at = _now()
                     await self._daemon.kill()
                     await self._daemon.start()
                 case Kind.AWAY:
                     await asyncio.to_thread(lambda crash=step.is_crash: self._database.go_away(crash=crash))
                     await asyncio.sleep(step.for_s)
+                    if step.is_overflow:
+                        await self._until("shed_events_total", lambda shed: shed > 0)
                     await asyncio.to_thread(self._database.come_back)
+                    tasks.create_task(self._note_caught_up(started_at))
+                    continue
                 case Kind.CUT:
                     self._venue.server.hub.cut()
-                case Kind.SILENCE:
-                    self._venue.server.hub.fall_silent(step.for_s)
-                    await asyncio.sleep(step.for_s)
             self.faults.append(Fault(step.kind, started_at, _now()))
+
+    async def _note_caught_up(self, started_at: int) -> None:
+        """The database was away until all that waited for it is written: the spool may be full till then."""
+        await self._until("spool_bytes", lambda size: size == 0)
+        self.faults.append(Fault(Kind.AWAY, started_at, _now()))
+
+    async def _until(self, metric: str, condition: Callable[[float], bool]) -> None:
+        """Wait for it, not for ever; while the daemon does not answer, it is not fulfilled."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_S):
+                while metric not in self._daemon.now or not condition(self._daemon.now[metric]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
 
     async def settle(self) -> float:
         """Wait until nothing waits to be written; seconds that it took."""

@@ -45,7 +45,27 @@ def test_what_a_killed_life_left_open_is_told_by_the_next_one() -> None:
     assert holes == []
     assert third.remember({"a": 5}) == [Hole("a", 5, 20), Hole("a", 25, 30)]
     third.forget()
-    assert kept[-1] == ()
+    assert not kept[-1]
+
+
+def test_a_life_that_wrote_nothing_at_all_is_a_hole_from_its_first_frame_on() -> None:
+    kept: list[Sequence[Open]] = []
+    holes: list[Hole] = []
+    first = Resumption(holes.append, kept.append, {})
+    first.remember({})
+    first.resume("a", 20)  # and dies before it is written
+    second = Resumption(holes.append, kept.append, {}, kept[-1])
+    second.remember({})
+    second.forget()
+    second.resume("a", 30)
+    assert holes == [Hole("a", 20, 30)]
+
+    third = Resumption(holes.append, kept.append, {}, kept[-1])
+    assert third.remember({"a": 35}) == holes  # as it was told: it is written once
+    third.forget()
+    third.resume("a", 40)
+    assert holes == [Hole("a", 20, 30), Hole("a", 35, 40)]
+    assert not kept[-1]
 
 
 def test_what_is_written_already_is_not_told_once_more() -> None:
