@@ -14,7 +14,17 @@ from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands import alerts, backfill, benchmark, demo, migrate, replay, service, venues
+from sentinet_dagster.commands import (
+    alerts,
+    backfill,
+    benchmark,
+    demo,
+    migrate,
+    replay,
+    rollups,
+    service,
+    venues,
+)
 from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
@@ -35,6 +45,7 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
 
 
