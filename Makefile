@@ -72,6 +72,10 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 .PHONY: test
 test: check ## Install what is needed and run every check
 
+.PHONY: chaos
+chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the pins anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --no-header --no-annotate --output-file constraints.txt

@@ -6,12 +6,10 @@ import asyncio
 import json
 import signal
 import socket
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
-
-import httpx
 
 from tests.integration.daemon_process import start
 
@@ -25,6 +23,7 @@ _WATCHED = (
     "lag_seconds",
     "shed_events_total",
 )
+_ANSWER_S = 2.0
 _STOP_S = 60.0
 _START_S = 60.0
 _FEEDS = 2
@@ -44,19 +43,18 @@ class ChaosDaemon:
         self, directory: Path, database_url: str, tuning: Mapping[str, str], guard: IO[bytes] | None
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
+            self._port = probe.getsockname()[1]
         self._environment = {
             "SENTINET_DATABASE_URL": database_url,
             "SENTINET_CONFIG_DIR": str(directory),
             "SENTINET_HOME": str(directory / "home"),
-            "SENTINET_INGEST_HEALTH_PORT": str(port),
+            "SENTINET_INGEST_HEALTH_PORT": str(self._port),
             **{f"SENTINET_INGEST_{name.upper()}": value for name, value in tuning.items()},
         }
         self._log = directory / "daemon.log"
-        self._url = f"http://127.0.0.1:{port}/metrics"
         self._guard = guard
         self._process: asyncio.subprocess.Process | None = None
-        self.most: Counter[str] = Counter()
+        self.most: dict[str, float] = defaultdict(float)
         self.now: dict[str, float] = {}
 
     async def start(self) -> None:
@@ -93,17 +91,26 @@ class ChaosDaemon:
 
     async def watch(self) -> None:
         """Ask it for its numbers, for ever; the greatest of each are kept."""
-        async with httpx.AsyncClient(trust_env=False, timeout=2) as client:
-            while True:
-                try:
-                    page = (await client.get(self._url)).text
-                except httpx.TransportError:
-                    self.now = {}
-                else:
-                    self.now = _sums(page)
-                    for name, value in self.now.items():
-                        self.most[name] = max(self.most[name], value)  # type: ignore[assignment]
-                await asyncio.sleep(_ASKED_EVERY_S)
+        while True:
+            try:
+                async with asyncio.timeout(_ANSWER_S):
+                    page = await self._ask()
+            except (OSError, TimeoutError):
+                self.now = {}
+            else:
+                self.now = _sums(page)
+                for name, value in self.now.items():
+                    self.most[name] = max(self.most[name], value)
+            await asyncio.sleep(_ASKED_EVERY_S)
+
+    async def _ask(self) -> str:
+        # Not by a client that keeps connections: whom we ask is killed at any moment.
+        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
+        try:
+            writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+            return (await reader.read()).decode()
+        finally:
+            writer.close()
 
     def errors(self) -> list[str]:
         """What it logged that a human must see, and what is no log at all."""
