@@ -134,22 +134,22 @@ class _World:
                     started_at = _now()
                     await self._daemon.kill()
                     await self._daemon.start()
+                    tasks.create_task(self._note_caught_up(step.kind, started_at))
                 case Kind.AWAY:
                     await asyncio.to_thread(lambda crash=step.is_crash: self._database.go_away(crash=crash))
                     await asyncio.sleep(step.for_s)
                     if step.is_overflow:
                         await self._until("shed_events_total", lambda shed: shed > 0)
                     await asyncio.to_thread(self._database.come_back)
-                    tasks.create_task(self._note_caught_up(started_at))
-                    continue
+                    tasks.create_task(self._note_caught_up(step.kind, started_at))
                 case Kind.CUT:
                     self._venue.server.hub.cut()
-            self.faults.append(Fault(step.kind, started_at, _now()))
+                    self.faults.append(Fault(step.kind, started_at, _now()))
 
-    async def _note_caught_up(self, started_at: int) -> None:
-        """The database was away until all that waited for it is written: the spool may be full till then."""
+    async def _note_caught_up(self, kind: Kind, started_at: int) -> None:
+        """A fault lasts until all that waited on the disk is written: the spool may be full till then."""
         await self._until("spool_bytes", lambda size: size == 0)
-        self.faults.append(Fault(Kind.AWAY, started_at, _now()))
+        self.faults.append(Fault(kind, started_at, _now()))
 
     async def _until(self, metric: str, condition: Callable[[float], bool]) -> None:
         """Wait for it, not for ever; while the daemon does not answer, it is not fulfilled."""

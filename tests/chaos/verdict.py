@@ -23,7 +23,7 @@ _CAUSES = {
     "disconnected": {Kind.CUT},
     "stale": {Kind.SILENCE},
     "not_running": {Kind.KILL},
-    "shed": {Kind.AWAY},
+    "shed": {Kind.AWAY, Kind.KILL},  # a start, too, spools until the database has answered
 }
 Key = tuple[str, str]  # venue, its symbol
 
