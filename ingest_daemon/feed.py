@@ -45,7 +45,7 @@ _OF_THE_LONGEST: Final = 0.9  # of what the venue allows
 _JITTER: Final = 0.2
 _LOOK_S: Final = 0.05
 _REJECTED_COUNTED_EVERY_S: Final = 5.0
-_FRAMES_LOOKED_AT: Final = 512  # before a hole
+_READS_LOOKED_AT: Final = 32  # before a hole
 
 _log = structlog.get_logger(__name__)
 
@@ -135,7 +135,7 @@ class Feed:
         self._current: Link | None = None
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
-        self._latest: deque[Sequence[Event]] = deque(maxlen=_FRAMES_LOOKED_AT)
+        self._latest: deque[Sequence[Event]] = deque(maxlen=_READS_LOOKED_AT)
 
     @property
     def stats(self) -> FeedStats:

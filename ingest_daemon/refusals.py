@@ -119,6 +119,8 @@ class Refusals:
         self._buckets: dict[str, _Bucket] = {}
         self._bytes = 0
         self._tally = tally
+        self._moment = -1
+        self._at_once: set[tuple[str, bytes]] = set()  # kept of that moment: frames are read many at a time
         self._open: dict[tuple[int, str], LeftOut] = {}  # by window and kind
 
     @property
@@ -140,7 +142,12 @@ class Refusals:
         rows = list(self.due(received_at)) if self._open else []
         kind = kind_of(error)
         kept = frame[:LONGEST_FRAME]
-        if self._may_keep(kind, len(kept), received_at):
+        if received_at != self._moment:
+            self._moment, self._at_once = received_at, set()
+        # The same again at the same moment would be the same row: it is counted.
+        is_other = (error, kept) not in self._at_once
+        if is_other and self._may_keep(kind, len(kept), received_at):
+            self._at_once.add((error, kept))
             rows.append(RejectedFrame(self._venue, received_at, error, kept, channel))
             return rows
         if kind not in self._buckets:
