@@ -27,7 +27,7 @@ import msgspec
 import structlog
 
 from ingest_daemon.batcher import Batch
-from ingest_daemon.copy_rows import time_of
+from ingest_daemon.copy_rows import times_of
 from ingest_daemon.errors import SpoolUnusable
 from ingest_daemon.events import Book, FactRelation, FeedGap, GapCause, Quote, ReferencePrice, Trade
 from ingest_daemon.lateness import HISTORY_US
@@ -340,7 +340,7 @@ def _reached(record: _Record) -> int:
     dated: tuple[Sequence[Trade | Quote | Book | ReferencePrice], ...] = (
         batch.trades, batch.quotes, batch.books, batch.reference_prices,
     )  # fmt: skip
-    times = [time_of(event) for relation in dated for event in relation]
+    times = [time for events in dated if events for time in times_of(events)]
     return min([record.newest, *(time for time in times if time > record.newest - HISTORY_US)])
 
 
