@@ -182,6 +182,8 @@ async def _ingest(
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, ground.store, spool, list(feeds), limits, health)
     health.lag_seconds.set_function(lambda: writer.lag_s)
+    # A connection of its own: what is looked up and fetched for a gap holds up nothing that is live.
+    repair_store = StoreThread(settings.database_url, health)
     _log.info("ingest started", venues=list(feeds))
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -190,7 +192,7 @@ async def _ingest(
             receiving = [tasks.create_task(feed.run()) for feed in feeds.values()]
             repairing = [
                 tasks.create_task(_repair(repairer, writer))
-                for repairer in _repairers(settings, symbols, ground.store, health, recorder)
+                for repairer in _repairers(settings, symbols, repair_store, health, recorder)
             ]
             await stop.wait()
             for task in (*receiving, *repairing):
@@ -204,6 +206,7 @@ async def _ingest(
                 raise StoreUnavailable(f"{writer.unwritten} events are not written") from None
             draining.cancel()
     finally:
+        repair_store.close()
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)

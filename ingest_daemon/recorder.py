@@ -81,6 +81,7 @@ class ConnectionRecording:
     def __init__(self, venue: VenueRecording, recorder: Recorder, head: Connection) -> None:
         self.head = head
         self.is_closed = False
+        self._is_retired = False
         self._venue = venue
         self._recorder = recorder
         self._last_at = 0
@@ -104,8 +105,9 @@ class ConnectionRecording:
         self._put(Repair(symbol, tuple(trades)), max(self._last_at, _now()), size)
 
     def step(self, step: StepName) -> None:
-        """A step of a handover, in which it is the old one or the new one."""
-        self._put(Step(step), max(self._last_at, _now()), _NOTE_BYTES)
+        """A step of a handover that it is part of; nothing once its file is complete."""
+        if not self._is_retired:
+            self._put(Step(step), max(self._last_at, _now()), _NOTE_BYTES)
 
     def close(self, at: int | None) -> None:
         """The socket ended; `at`: as the session was told, None if it was told nothing."""
@@ -115,6 +117,7 @@ class ConnectionRecording:
 
     def retire(self) -> None:
         """Nothing more will come: the file can be completed."""
+        self._is_retired = True
         self._recorder.give(_Item(self, self._last_at, None, 0))
 
     def _put(self, content: bytes | Note, received_at: int, size: int) -> None:
