@@ -63,11 +63,12 @@ GRAPH = {
     INSTRUMENTS: [],
     **CONTINUOUS,
     **VIEWS,
-    "surveillance/windows": [f"market/{name}" for name in MARKET if name != "reference_prices"],
+    "surveillance/windows": [f"market/{name}" for name in MARKET],
     "surveillance/features": ["surveillance/windows"],
     "surveillance/correlations": ["surveillance/features"],
     "surveillance/scores": ["surveillance/features"],
-    "surveillance/alerts": [
+    "surveillance/alerts": ["surveillance/findings"],
+    "surveillance/findings": [
         "surveillance/correlations",
         "surveillance/features",
         "surveillance/scores",
@@ -82,6 +83,7 @@ JOBS = {
         "surveillance/alerts",
         "surveillance/correlations",
         "surveillance/features",
+        "surveillance/findings",
         "surveillance/scores",
         "surveillance/windows",
     ],
