@@ -233,7 +233,7 @@ def test_a_changed_value_is_applied_and_the_rest_left_alone(
     assert after["ops.ingest_batches"][0] == 14 * DAY
 
 
-# Rows that stay: instruments, alerts and what became of them, models, and what is remembered in a few rows.
+# Rows that stay: instruments, alerts with their life and incidents, models, what is remembered in a few rows.
 KEPT_WHATEVER_THEIR_AGE = {
     "market.instruments",
     "model.models",
@@ -243,6 +243,7 @@ KEPT_WHATEVER_THEIR_AGE = {
     "surveillance.alert_events",
     "surveillance.alerts",
     "surveillance.failed_ranges",
+    "surveillance.incidents",
     "surveillance.late_hours",
 }
 
