@@ -199,9 +199,12 @@ class BookBuilder:
         gap = self.open_gap(now)
         if gap is None:
             return []
+        gaps = [gap]
         if self._with_quotes and self._with_books:
-            return [gap, msgspec.structs.replace(gap, relation="quotes")]
-        return [gap]
+            gaps.append(msgspec.structs.replace(gap, relation="quotes"))
+        if self._meter is not None:
+            gaps.append(msgspec.structs.replace(gap, relation="book_flows"))
+        return gaps
 
     def close(self, now: int) -> list[Event]:
         """The end of the session: the hole that the book is in, and what its flow has counted so far."""

@@ -19,7 +19,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import psycopg
@@ -84,6 +84,9 @@ def _spool_size(size: int) -> int:
     return size
 
 
+_Channels = TypeVar("_Channels", tuple[str, ...], dict[str, float])
+
+
 class VenueSettings(BaseModel):
     """One entry of venues.yaml. A field's description is its accepted form, as messages quote it."""
 
@@ -109,6 +112,15 @@ class VenueSettings(BaseModel):
         default=30.0, gt=0, le=3_600, description="a number of seconds, above 0 and at most 3600"
     )
     """A socket that is silent for longer is given up."""
+    channel_stale_after_s: dict[str, Annotated[float, Field(ge=0, le=86_400)]] = Field(
+        default_factory=dict,
+        description="a mapping from channels of the protocol to seconds, 0 (never) to 86400",
+    )
+    """Such a stream that is silent for longer is subscribed to anew; of channels not named this is learnt."""
+    rotate_after_s: float | None = Field(
+        default=None, gt=0, le=604_800, description="a number of seconds, above 0 and at most 604800"
+    )
+    """When a new socket takes over; without it, before the venue closes the old one by its own rule."""
 
     market_hours: str | None = Field(default=None, description=ACCEPTED_HOURS)
     """When its market is open; outside of it a feed that is not live is closed, not lost. None: always."""
@@ -153,6 +165,13 @@ class VenueSettings(BaseModel):
             raise PydanticCustomError("missing", "there is no address to connect to")
         return url
 
+    @field_validator("rotate_after_s")
+    @classmethod
+    def _suits_the_account(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and isinstance(VENUES.get(info.data.get("protocol", "")), KeyedVenueProtocol):
+            raise PydanticCustomError(_EXPLAINED, "none: an account of the protocol has one connection")
+        return value
+
     @field_validator("received_at", "calls_per_minute", "calls_per_day")
     @classmethod
     def _suits_the_transport(cls, value: object, info: ValidationInfo) -> object:
@@ -163,9 +182,9 @@ class VenueSettings(BaseModel):
             raise PydanticCustomError(_EXPLAINED, "none: the protocol is not polled")
         return value
 
-    @field_validator("channels")
+    @field_validator("channels", "channel_stale_after_s")
     @classmethod
-    def _are_the_protocols(cls, channels: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _are_the_protocols(cls, channels: _Channels, info: ValidationInfo) -> _Channels:
         protocol = VENUES.get(info.data.get("protocol", ""))
         if protocol is not None and not set(channels) <= set(protocol.channels):
             accepted = ", ".join(protocol.channels)

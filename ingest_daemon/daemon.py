@@ -19,15 +19,23 @@ from ingest_daemon.batcher import Limits
 from ingest_daemon.config import Settings, VenueSettings
 from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreRejected, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
-from ingest_daemon.events import FeedGap
+from ingest_daemon.events import GapCause
 from ingest_daemon.feed import Feed
 from ingest_daemon.health import Health, serve
+from ingest_daemon.holes import Holes
 from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
 from ingest_daemon.recorder import Recorder
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
-from ingest_daemon.venues import VENUES, Credentials, Listing, PolledVenueProtocol
+from ingest_daemon.venues import (
+    VENUES,
+    Credentials,
+    KeyedVenueProtocol,
+    Listing,
+    PolledVenueProtocol,
+    VenueProtocol,
+)
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
@@ -150,13 +158,17 @@ async def _ingest(
     tuning = settings.tuning
     queue = EventQueue(tuning.queue_bytes)
     health.watch_queue(queue)
+    holes = _holes(settings, symbols)
 
-    def tell_of_gap(gap: FeedGap) -> None:
-        queue.put(gap.venue, (gap,), 0)
+    def tell_of_pause(venue: str, started_at: int, ended_at: int) -> None:
+        cause, detail = GapCause.NOT_RUNNING, "the daemon was not running"
+        gaps = holes[venue].of_all(started_at, ended_at, cause, detail)
+        queue.put(venue, gaps, 0)
         if recorder is not None:
-            recorder.gap(gap)
+            for gap in gaps:
+                recorder.gap(gap)
 
-    resumption = Resumption(tell_of_gap)
+    resumption = Resumption(tell_of_pause)
     feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder))
     health.watch(
         {venue: feed.stats for venue, feed in feeds.items()},
@@ -189,6 +201,13 @@ async def _ingest(
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
+
+
+def _holes(settings: Settings, symbols: Mapping[str, Mapping[str, Listing]]) -> dict[str, Holes]:
+    return {
+        venue: Holes(venue, VENUES[wanted.protocol], wanted.channels, symbols[venue])
+        for venue, wanted in settings.enabled_venues.items()
+    }
 
 
 class _Around(NamedTuple):
@@ -248,12 +267,20 @@ def _feed(
         websocket_url=wanted.websocket_url,
         rest_url=wanted.rest_url,
         stale_after_s=wanted.stale_after_s,
+        channel_limits={**_unwatched(wanted, protocol), **wanted.channel_stale_after_s},
+        rotate_after_s=wanted.rotate_after_s,
         is_recorded=wanted.received_at == "recorded",
         observe_parse=around.health.parse_seconds.observe,
         on_first_frame=around.resumption.resume,
         credentials=credentials,
         recording=recording,
     )
+
+
+def _unwatched(wanted: VenueSettings, protocol: VenueProtocol) -> Mapping[str, float]:
+    """A market that closes falls silent every day: nothing is to be learnt from that."""
+    closes = bool(wanted.hours) or isinstance(protocol, KeyedVenueProtocol)
+    return dict.fromkeys(wanted.channels, 0.0) if closes else {}
 
 
 async def _serve(health: Health, settings: Settings) -> asyncio.Server:

@@ -1,17 +1,20 @@
 """One venue's stream, for ever.
 
-What lives here: trying again and how long to wait before, the holes between. What never does: the socket
-itself (`link.py`), the meaning of a frame (`venues`), batches, the database.
+What lives here: trying again, the holes between, taking over from one socket to the next, looking who is
+silent. What never does: the socket itself (`link.py`), the rules of the take-over (`handover.py`) and of
+silence (`vigil.py`), the meaning of a frame (`venues`), batches, the database.
 
 A feed ends only when it is cancelled. A socket that is lost or silent is opened again, and the hole from the
-last frame before to the first frame after is a `FeedGap`. A refused login closes the socket, and the next try
-waits long: venues lock accounts that hammer them.
+last frame before to the first frame after is gaps. Before a venue closes a socket by its own rule, a new one
+takes over without a hole. A refused login closes the socket, and the next try waits long: venues lock
+accounts that hammer them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Never
@@ -21,13 +24,22 @@ import structlog
 from ingest_daemon.backoff import backoff_s, login_backoff_s
 from ingest_daemon.errors import FeedLost
 from ingest_daemon.events import Event, FeedGap, GapCause
+from ingest_daemon.handover import Handover
+from ingest_daemon.holes import Holes
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
 from ingest_daemon.link import Link, Route, now
 from ingest_daemon.recorder import VenueRecording
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
+from ingest_daemon.vigil import Finding, Vigil
 
 __all__ = ["Feed"]
 
+_ROLL_S: Final = 1.0  # between two roll calls
+_OVERLAP_S: Final = 1.0  # of two sockets, at least; and how long what the old one said is known afterwards
+_LONGEST_OVERLAP_S: Final = 30.0  # what is not taken over by then is tried again later
+_OF_THE_LONGEST: Final = 0.9  # of what the venue allows
+_JITTER: Final = 0.2
+_LOOK_S: Final = 0.05
 _REJECTED_COUNTED_EVERY_S: Final = 5.0
 
 _log = structlog.get_logger(__name__)
@@ -40,8 +52,41 @@ class _Hole:
     detail: str
 
 
+@dataclass
+class _Reception:
+    """A socket in a task of its own."""
+
+    link: Link
+    task: asyncio.Task[FeedLost]
+    due_at: float  # when a new one is to take over; time.monotonic()
+
+    async def end(self) -> None:
+        """Close the socket; return when it is."""
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+
 class Feed:
-    """One venue. `run` it in a task; cancel the task to end it."""
+    """One venue. `run` it in a task; cancel the task to end it.
+
+    Args:
+        venue: the operator's name.
+        protocol: its dialect.
+        symbols: what to subscribe to.
+        channels: of these.
+        sink: where events go.
+        websocket_url, rest_url: where the venue is.
+        stale_after_s: a socket that is silent for longer is given up.
+        channel_limits: channel → seconds after which one of its streams is stale; 0: never. What is not named
+            is learnt.
+        rotate_after_s: seconds after which a new socket takes over; None: before the venue closes it.
+        overlap_s: how long both are open, at least.
+        is_recorded: whether frames come with their receive times, as of a recording.
+        observe_parse: takes the seconds that a parse took, for one in 64.
+        on_first_frame: called once, with the venue and the receive time.
+        rng: for jitter.
+        credentials: of the account, where the venue wants one.
+    """
 
     def __init__(
         self,
@@ -54,6 +99,9 @@ class Feed:
         websocket_url: str,
         rest_url: str,
         stale_after_s: float,
+        channel_limits: Mapping[str, float] | None = None,
+        rotate_after_s: float | None = None,
+        overlap_s: float = _OVERLAP_S,
         is_recorded: bool = False,
         observe_parse: Callable[[float], None] = lambda _seconds: None,
         on_first_frame: Callable[[str, int], None] = lambda _venue, _received_at: None,
@@ -68,11 +116,16 @@ class Feed:
         self._sink = sink
         self._route = Route(websocket_url, rest_url, stale_after_s, is_recorded, credentials is not None)
         self._intake = Intake(venue, credentials, observe_parse)
+        self._holes = Holes(venue, protocol, channels, symbols)
+        self._vigil = Vigil(stale_after_s, channel_limits or {})
+        self._rotate_after_s = rotate_after_s
+        self._overlap_s = overlap_s
         self._on_first_frame = on_first_frame
         self._rng = rng or random.Random()  # noqa: S311 (jitter, no secret)
         self._credentials = credentials
         self._recording = recording
         self._log = _log.bind(venue=venue)
+        self._current: Link | None = None
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
 
@@ -113,7 +166,23 @@ class Feed:
                 self._put(self._intake.counts_of_rejected(now()), 0)
 
     async def _receive_until_lost(self) -> FeedLost:
-        """Open a socket and receive until it is lost; how it was lost."""
+        """Receive on one socket after the other, until one is lost before the next took over; how."""
+        current = self._receive()
+        self._current = current.link
+        try:
+            while not await self._is_lost(current, _ROLL_S):
+                if await self._call_roll(current.link) or time.monotonic() >= current.due_at:
+                    current = await self._rotate(current)
+                    self._current = current.link
+            return current.task.result()
+        finally:
+            await current.end()
+            self._last_received_at = current.link.last_received_at or self._last_received_at
+            if self._last_received_at is not None:
+                self._tell(self._vigil.end(self._last_received_at))
+
+    def _receive(self) -> _Reception:
+        """Open a socket."""
         link = Link(
             self._open_session(),
             self._protocol,
@@ -124,22 +193,121 @@ class Feed:
             self._go_live,
             None if self._recording is None else self._recording.connect,
         )
-        try:
-            return await link.run()
-        finally:
-            self._last_received_at = link.last_received_at or self._last_received_at
+        longest_s = self._protocol.longest_connection_s
+        due_s = self._rotate_after_s
+        if due_s is None and longest_s is not None:
+            due_s = _OF_THE_LONGEST * longest_s
+        due_at = float("inf")
+        if due_s is not None:
+            # Feeds do not all change at once; and never before the last change is over.
+            due_at = time.monotonic() + max(due_s * (1 - _JITTER * self._rng.random()), 2 * self._overlap_s)
+        return _Reception(link, asyncio.create_task(link.run()), due_at)
+
+    @staticmethod
+    async def _is_lost(reception: _Reception, within_s: float) -> bool:
+        await asyncio.wait({reception.task}, timeout=within_s)
+        return reception.task.done()
 
     def _open_session(self) -> Session:
         if isinstance(self._protocol, KeyedVenueProtocol):
             return self._protocol.open_session(self._venue, self._symbols, self._channels, self._credentials)
         return self._protocol.open_session(self._venue, self._symbols, self._channels)
 
-    def _go_live(self, _link: Link, received_at: int) -> None:
-        """Data comes, for the first time or again."""
-        self._log.info("feed live", url=self._route.websocket_url)
-        self._note_data(received_at)
+    async def _rotate(self, old: _Reception) -> _Reception:
+        """Have a new socket take over; who leads now: the new one, or the old one where that failed."""
+        new, handover = self._receive(), Handover()
+        old.link.put = lambda events, size: self._put(handover.from_old(events), size)
+        new.link.put = lambda events, size: self._put(handover.from_new(events), size)
+        try:
+            leads = await self._overlap(old, new, handover)
+        except BaseException:
+            await old.end()
+            await new.end()
+            raise
+        if not leads:
+            await new.end()
+            old.link.put = self._put
+            old.due_at = time.monotonic() + min(
+                _LONGEST_OVERLAP_S, self._rotate_after_s or _LONGEST_OVERLAP_S
+            )
+            return old
+        self._put(handover.close_old(), 0)
+        await old.end()
+        self._last_received_at = old.link.last_received_at
+        self.stats.reconnects += 1
+        self._log.info("feed taken over", url=self._route.websocket_url)
+        asyncio.get_running_loop().call_later(self._overlap_s, setattr, new.link, "put", self._put)
+        return new
+
+    async def _overlap(self, old: _Reception, new: _Reception, handover: Handover) -> bool:
+        """Wait until the new one tells all that the old one does, or one of them is lost."""
+        until = time.monotonic() + _LONGEST_OVERLAP_S
+        live_at = float("inf")
+        while time.monotonic() < until:
+            await asyncio.wait({old.task, new.task}, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+            if new.task.done():
+                self._log.warning("feed not taken over", error=str(new.task.result()))
+                return False
+            if old.task.done():
+                self._take_over_from_lost(old, new)
+                return True
+            if new.link.last_received_at is not None:
+                live_at = min(live_at, time.monotonic())
+            if time.monotonic() - live_at >= self._overlap_s and handover.is_ready:
+                return True
+        self._log.warning("feed not taken over", error=f"not ready after {_LONGEST_OVERLAP_S:g} s")
+        return False
+
+    def _take_over_from_lost(self, old: _Reception, new: _Reception) -> None:
+        """Nobody can say that nothing is missing: from the old one's last to now is a hole."""
+        self._last_received_at = old.link.last_received_at or self._last_received_at
+        self._note_loss(old.task.result())
+        self._current = new.link
+        if new.link.last_received_at is not None:
+            self._note_data(max(new.link.last_received_at, self._last_received_at or 0))
+
+    async def _call_roll(self, link: Link) -> bool:
+        """See who is silent, and subscribe anew; whether a new socket is the next thing to try."""
+        at, moment = time.monotonic(), now()
+        heard = link.session.roll.call()
+        if self._route.is_recorded or link.last_received_at is None:
+            return False
+        if link.is_held_back:
+            self._vigil.forgive(at, moment)
+            return False
+        findings = self._vigil.call(heard, at, moment)
+        self._tell(findings)
+        wants_rotation = False
+        for step, stream, started_at, _ in findings:
+            if step == "tell":
+                continue
+            log = self._log.bind(channel=stream.channel, symbol=stream.symbol)
+            silent_s = round((moment - started_at) / 1e6, 1)
+            # An account that may have one socket gets no second one.
+            if step == "resubscribe" or isinstance(self._protocol, KeyedVenueProtocol):
+                log.warning("stream silent: subscribing anew", silent_s=silent_s)
+                await link.say(link.session.roll.again(stream))
+            else:
+                log.warning("stream still silent: a new socket takes over", silent_s=silent_s)
+                wants_rotation = True
+        return wants_rotation
+
+    def _tell(self, findings: Sequence[Finding]) -> None:
+        """Silent streams as gaps."""
+        for step, stream, started_at, ended_at in findings:
+            if step == "tell":
+                detail = f"nothing of {stream.channel} of {stream.symbol}, while the socket is alive"
+                self._tell_gaps(self._holes.of_stream(stream, started_at, ended_at, GapCause.STALE, detail))
+
+    def _go_live(self, link: Link, received_at: int) -> None:
+        """Data comes on a socket."""
+        if link is self._current:
+            self._log.info("feed connected", url=self._route.websocket_url)
+            self._note_data(received_at)
+            self._vigil.begin(link.session.roll.streams, time.monotonic(), received_at)
 
     def _note_data(self, received_at: int) -> None:
+        """Data comes, for the first time or again."""
         if self._last_received_at is None:
             self._on_first_frame(self._venue, received_at)
         self._end_hole(received_at)
@@ -161,7 +329,10 @@ class Feed:
         hole, self._hole = self._hole, None
         if hole is not None:
             ended_at = max(ended_at, hole.started_at)  # our clock may have been set back
-            gap = FeedGap(self._venue, None, None, hole.started_at, ended_at, hole.cause, hole.detail)
-            self._put((gap,), 0)
-            if self._recording is not None:
+            self._tell_gaps(self._holes.of_all(hole.started_at, ended_at, hole.cause, hole.detail))
+
+    def _tell_gaps(self, gaps: Sequence[FeedGap]) -> None:
+        self._put(gaps, 0)
+        if self._recording is not None:
+            for gap in gaps:
                 self._recording.gap(gap)

@@ -37,6 +37,7 @@ RECORDED: Final = Subprotocol("sentinet.recorded.v1")
 
 HTTP_TIMEOUT_S: Final = 10.0
 _LONGEST_FRAME: Final = 16 * 2**20
+_SAYING_S: Final = 1.0
 _LOGIN_STATUSES: Final = (401, 403)
 
 # They write whole URLs, some with a key, at INFO and DEBUG.
@@ -93,7 +94,7 @@ class Link:
         self._record = record
         self._recording: ConnectionRecording | None = None
         self._heard_at = 0.0
-        self._is_held_back = False
+        self.is_held_back = False
         self._socket: ClientConnection | None = None
 
     async def run(self) -> FeedLost:
@@ -123,12 +124,13 @@ class Link:
         assert lost is not None, "receiving ends by a loss"
         return lost
 
-    async def send(self, texts: Sequence[str]) -> None:
-        """Say something, if the socket is open. Who reads it will see that it is not."""
-        with suppress(ConnectionClosed):
-            for text in texts:
-                if self._socket is not None:
-                    await self._socket.send(text)
+    async def say(self, texts: Sequence[str]) -> None:
+        """Say something, if the socket is open and takes it soon; who reads it will see if it is not."""
+        with suppress(ConnectionClosed, TimeoutError):
+            async with asyncio.timeout(_SAYING_S):
+                for text in texts:
+                    if self._socket is not None:
+                        await self._socket.send(text)
 
     def _unconnected(self, error: Exception) -> FeedLost:
         why = self._intake.words(error)
@@ -210,18 +212,18 @@ class Link:
         return frame, int(stamp) // 1_000
 
     async def _wait_for_room(self) -> None:
-        self._is_held_back = True
+        self.is_held_back = True
         try:
             await self._sink.wait_for_room()
         finally:
             self._heard_at = time.monotonic()
-            self._is_held_back = False
+            self.is_held_back = False
 
     async def _watch(self) -> Never:
         """Raise when the socket is silent for too long; while we do not read it, it may be."""
         stale_after_s = self._route.stale_after_s
         while True:
-            silent_s = 0.0 if self._is_held_back else time.monotonic() - self._heard_at
+            silent_s = 0.0 if self.is_held_back else time.monotonic() - self._heard_at
             if silent_s >= stale_after_s:
                 raise FeedStaleError(f"no frame for {stale_after_s:g} s")
             await asyncio.sleep(stale_after_s - silent_s)

@@ -1,4 +1,4 @@
-"""The hole between two lives of the daemon. What lives here: its two ends, and the gap once both are known.
+"""The hole between two lives of the daemon. What lives here: its two ends, until both are known.
 
 What never does: asking for either. The ledger says how far a venue was received before, the feed when its
 first frame came; which of the two is known first depends on whether the database was there at the start.
@@ -8,19 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ingest_daemon.events import FeedGap, GapCause
-
 __all__ = ["Resumption"]
 
 
 class Resumption:
-    """Emits at most one gap a venue: from the last received before this start to the first after it.
+    """Tells at most one hole a venue: from the last received before this start to the first after it.
 
     Args:
-        emit: takes the gap.
+        emit: takes the venue and the two ends.
     """
 
-    def __init__(self, emit: Callable[[FeedGap], None]) -> None:
+    def __init__(self, emit: Callable[[str, int, int], None]) -> None:
         self._emit = emit
         self._first: dict[str, int] = {}
         self._last: Mapping[str, int] | None = None
@@ -41,5 +39,4 @@ class Resumption:
         ended_at = self._first[venue]
         started_at = last_received_at.get(venue, ended_at)
         if started_at < ended_at:  # a recording that is played again, or a clock set back, leaves no hole
-            detail = "the daemon was not running"
-            self._emit(FeedGap(venue, None, None, started_at, ended_at, GapCause.NOT_RUNNING, detail))
+            self._emit(venue, started_at, ended_at)

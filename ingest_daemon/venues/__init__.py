@@ -13,12 +13,16 @@ from ingest_daemon.venues.alpha_vantage import ALPHA_VANTAGE
 from ingest_daemon.venues.base import (
     CallLimit,
     Capabilities,
+    HistoryProtocol,
     KeyedSession,
     KeyedVenueProtocol,
+    KnownTrade,
     Listing,
+    MissingTrades,
     PolledVenueProtocol,
     Request,
     Session,
+    TradeRepair,
     VenueProtocol,
 )
 from ingest_daemon.venues.binance import BINANCE_COINM, BINANCE_SPOT, BINANCE_USDM
@@ -30,18 +34,24 @@ from ingest_daemon.venues.fmp import FMP
 from ingest_daemon.venues.kraken import KRAKEN
 from ingest_daemon.venues.okx import OKX
 from ingest_daemon.venues.polygon import POLYGON_CRYPTO, POLYGON_STOCKS
+from ingest_daemon.venues.roll import Stream
 
 __all__ = [
     "VENUES",
     "CallLimit",
     "Capabilities",
     "Credentials",
+    "HistoryProtocol",
     "KeyedSession",
     "KeyedVenueProtocol",
+    "KnownTrade",
     "Listing",
+    "MissingTrades",
     "PolledVenueProtocol",
     "Request",
     "Session",
+    "Stream",
+    "TradeRepair",
     "VenueProtocol",
 ]
 

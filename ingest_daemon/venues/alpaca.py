@@ -20,7 +20,7 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import alpaca_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Need
 from ingest_daemon.venues.contracts import in_base_units
@@ -29,11 +29,14 @@ from ingest_daemon.venues.fields import Reader
 from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
 from ingest_daemon.venues.logins import Login
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Stream
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["ALPACA_CRYPTO", "ALPACA_IEX", "AlpacaMarket", "AlpacaSession"]
 
 _BOOKS = "orderbooks"
 _CHANNEL_OF = {"t": "trades", "c": "trades", "x": "trades", "q": "quotes", "o": _BOOKS}
+_RELATIONS: Mapping[str, FactRelation] = {"trades": "trades", "quotes": "quotes", _BOOKS: "books"}
 _ANSWERS = {"subscription", "error"}
 # Not authenticated, failed, timeout, too many connections, not in the plan.
 _LOGIN_CODES = {401, 402, 404, 406, 408, 409}
@@ -48,6 +51,7 @@ class AlpacaMarket(msgspec.Struct, frozen=True):
     capabilities: Capabilities
     needs: tuple[Need, ...] = ("key", "secret")
     keep_alive_s: float | None = 10.0
+    longest_connection_s: float | None = None
 
     def open_session(
         self,
@@ -62,6 +66,10 @@ class AlpacaMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(self.channels)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return AlpacaSession(self.path, venue, symbols, tuple(dict.fromkeys(channels)), credentials)
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, [_BOOKS])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -100,8 +108,10 @@ class AlpacaSession(ItemListSession):
         for symbol, listing in symbols.items():
             meter = meter_of(listing, is_wanted={"trades", _BOOKS} <= set(channels))
             for channel in channels:
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                again = _anew(channel, symbol)
                 for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
-                    readers[kind, symbol] = in_base_units(listing, read)
+                    self.roll.add(readers, (kind, symbol), stream, in_base_units(listing, read), again)
 
     def path(self) -> str:
         """The stream's version and feed."""
@@ -142,8 +152,8 @@ class AlpacaSession(ItemListSession):
             with_quotes=self._with_quotes,
             meter=meter,
         )
-        again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
-        return {"o": self.books.add(builder, frames.update_reader(symbol), again)}
+        read = self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
+        return {"o": read}
 
     def _read_answer(self, kind: str, item: bytes) -> bool:
         asked = self._unanswered.popleft() if kind in _ANSWERS and self._unanswered else ""
@@ -189,6 +199,10 @@ def _say_nothing(_item: bytes, _received_at: int) -> Sequence[Event]:
 def _login(credentials: Credentials) -> str:
     request = {"action": "auth", "key": credentials.key, "secret": credentials.secret}
     return msgspec.json.encode(request).decode()
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    return _text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel])
 
 
 def _text(action: str, symbol: str, channels: Sequence[str]) -> str:

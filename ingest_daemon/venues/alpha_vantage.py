@@ -28,6 +28,7 @@ from ingest_daemon.venues.base import CallLimit, Capabilities, Listing, Need, Re
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import DECODE_ERRORS, Price, SizeOrZero
 from ingest_daemon.venues.polls import LastPrice, PollSession, quoted
+from ingest_daemon.venues.telling import Told
 
 __all__ = ["ALPHA_VANTAGE", "AlphaVantage"]
 
@@ -43,6 +44,7 @@ class AlphaVantage(msgspec.Struct, frozen=True):
     capabilities: Capabilities = Capabilities(reference_prices=True)
     needs: tuple[Need, ...] = ("key",)
     keep_alive_s: float | None = None
+    longest_connection_s: float | None = None
     call_limits: tuple[CallLimit, ...] = (CallLimit(5, 60.0), CallLimit(25, 86_400.0))
 
     def open_session(
@@ -60,6 +62,10 @@ class AlphaVantage(msgspec.Struct, frozen=True):
                 )
         asked = symbols if channels else {}
         return PollSession(venue, _CHANNEL, asked, _request, lambda body: _read_answer(venue, body))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return [(channel, "reference_prices") for channel in channels]
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""

@@ -16,13 +16,15 @@ is a new session. The daemon drives it:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
 
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, Trade
 from ingest_daemon.venues.credentials import Credentials
+from ingest_daemon.venues.roll import Roll
+from ingest_daemon.venues.telling import Told
 
 Need = Literal["key", "secret"]
 
@@ -60,6 +62,10 @@ class Request(msgspec.Struct, frozen=True):
 
 class Session(Protocol):
     """One socket's worth of state. Not thread-safe; owned by one task."""
+
+    @property
+    def roll(self) -> Roll:
+        """Who of its streams speaks."""
 
     def path(self) -> str:
         """The path and query to open below the venue's `websocket_url`."""
@@ -118,6 +124,10 @@ class VenueProtocol(Protocol):
         """What the venue gives."""
 
     @property
+    def longest_connection_s(self) -> float | None:
+        """Seconds after which the venue closes a socket, however it is used; None: it does not."""
+
+    @property
     def keep_alive_s(self) -> float | None:
         """Seconds of idleness after which `Session.keep_alive` is sent; None: never."""
 
@@ -132,6 +142,9 @@ class VenueProtocol(Protocol):
         Raises:
             ConfigError: an unknown channel; the message names it and those accepted.
         """
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell: what is missing where one of them is."""
 
     def symbol_of(self, stream: str) -> str:
         """The venue symbol in the name of a stream (`BTCUSDT` in `btcusdt@trade`); "" where there is none."""
@@ -176,6 +189,60 @@ class CallLimit(msgspec.Struct, frozen=True):
 
     calls: int
     period_s: float
+
+
+class KnownTrade(msgspec.Struct, frozen=True):
+    """A trade that is in the database, as far as its neighbours must know it."""
+
+    trade_id: int
+    fills: int
+    occurred_at: int  # microseconds since 1970 UTC
+
+
+class MissingTrades(msgspec.Struct, frozen=True):
+    """What a venue's history is asked for: the trades of one symbol in one gap."""
+
+    symbol: str
+    listing: Listing
+    channel: str  # that should have told them
+    started_at: int  # of the gap, by our clock, microseconds since 1970 UTC
+    ended_at: int
+    known: Sequence[KnownTrade]  # by number: the last before the gap, those inside, the first after
+
+
+class TradeRepair(Protocol):
+    """Fetching what is missing in one gap, sans-I/O: a request, its answer, the next request."""
+
+    def request(self) -> Request | None:
+        """What to ask now; None: there is nothing more to ask."""
+
+    def take(self, body: bytes, received_at: int) -> Sequence[Trade]:
+        """The missing trades that the answer to `request` has; `received_at` is when it came.
+
+        Raises:
+            ParseError: the answer is not what the venue documents.
+            VenueRefused: it is the venue's error; the message names what was refused.
+        """
+
+    @property
+    def is_whole(self) -> bool:
+        """Once there is nothing more to ask: whether the venue gave all that was missing."""
+
+
+@runtime_checkable
+class HistoryProtocol(VenueProtocol, Protocol):
+    """The dialect of a venue that tells its trades again."""
+
+    @property
+    def history_channels(self) -> Collection[str]:
+        """The channels whose trades its history has, under the same numbers."""
+
+    @property
+    def history_limits(self) -> Sequence[CallLimit]:
+        """How often it may be asked: a part of what the venue allows an address."""
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """Begin to fetch."""
 
 
 @runtime_checkable

@@ -19,21 +19,25 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceRule, Snapshot
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Request
 from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Roll, Stream
 from ingest_daemon.venues.stream_books import Pauses
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["BINANCE_COINM", "BINANCE_SPOT", "BINANCE_USDM", "BinanceMarket", "BinanceSession"]
 
 _ENVELOPE = b'{"stream":"'  # how a message of a combined stream begins
 _NAME_AT = len(_ENVELOPE)
 _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
+_DAY_S = 86_400.0
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
+_ANEW = ("UNSUBSCRIBE", "SUBSCRIBE")
 
 
 Kind = Literal["spot", "usdm", "coinm"]
@@ -67,6 +71,16 @@ _USDM_CHANNELS = {
 }  # COIN-M has the same
 
 
+_RELATIONS: Mapping[str, FactRelation] = {
+    "trade": "trades",
+    "aggTrade": "trades",
+    "bookTicker": "quotes",
+    "depth20": "books",
+    "depth": "books",
+    "markPrice": "reference_prices",
+}
+
+
 class BinanceMarket(msgspec.Struct, frozen=True):
     """One of Binance's markets: an entry of `VENUES`."""
 
@@ -78,6 +92,7 @@ class BinanceMarket(msgspec.Struct, frozen=True):
     sequence_rule: SequenceRule
     read_diff: frames.DiffReader
     keep_alive_s: float | None = None  # the venue pings, the client's library answers
+    longest_connection_s: float | None = _DAY_S
 
     @property
     def channels(self) -> Sequence[str]:
@@ -93,6 +108,10 @@ class BinanceMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(self.channel_table)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return BinanceSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, ["depth"])
 
     def symbol_of(self, stream: str) -> str:
         """What stands before the @; the streams of the whole market (`!ticker@arr`) name no symbol."""
@@ -113,6 +132,7 @@ class BinanceSession:
         self._venue = venue
         self._symbols = symbols
         self._channels = channels
+        self.roll = Roll()
         table = market.channel_table
         self._subscriptions = Subscriptions(
             [symbol.lower() + table[channel].live for symbol in symbols for channel in channels]
@@ -194,8 +214,10 @@ class BinanceSession:
         else:
             read = channel.reader(symbol, listing.instrument_id)
             read = in_base_units(listing, metered(read, meter if name == self._metered else None))
+        stream = Stream(name, symbol, (listing.instrument_id,))
+        again = [_text(method, [symbol.lower() + channel.live], 0) for method in _ANEW]
         for suffix in (channel.live, *channel.recorded):
-            self._readers[(symbol.lower() + suffix).encode()] = read
+            self.roll.add(self._readers, (symbol.lower() + suffix).encode(), stream, read, again)
 
     def _depth_reader(
         self, market: BinanceMarket, name: str, symbol: str, listing: Listing, meter: FlowMeter | None
@@ -252,6 +274,10 @@ class BinanceSession:
         symbol = stream.partition("@")[0].upper()
         what = f"stream {stream!r:.{VALUE_SHOWN}}"
         return f"{what} is not subscribed" + ("" if symbol in self._symbols else f", nor is symbol {symbol}")
+
+
+def _text(method: str, streams: Sequence[str], number: int) -> str:
+    return msgspec.json.encode({"method": method, "params": streams, "id": number}).decode()
 
 
 class _BookFeed:

@@ -23,13 +23,15 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, ContiguousIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import bybit_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["BYBIT_INVERSE", "BYBIT_LINEAR", "BYBIT_SPOT", "BybitMarket", "BybitSession"]
 
@@ -41,6 +43,12 @@ _SPOT_DEPTHS = tuple(f"orderbook.{depth}" for depth in (50, 200, 1000))
 _CONTRACT_DEPTHS = tuple(f"orderbook.{depth}" for depth in (50, 200, 500, 1000))
 _SPOT_CHANNELS = (_TRADES, _BEST, *_SPOT_DEPTHS)
 _CONTRACT_CHANNELS = (_TRADES, _TICKERS, _BEST, *_CONTRACT_DEPTHS)
+_RELATIONS: Mapping[str, FactRelation] = {
+    _TRADES: "trades",
+    _TICKERS: "reference_prices",
+    _BEST: "quotes",
+    **dict.fromkeys(_CONTRACT_DEPTHS, "books"),
+}
 _TOPIC = b'{"topic":"'
 # BTCUSD, BTCUSDU23; but not BTCUSDT, BTCPERP, BTC-29DEC23.
 _INVERSE = re.compile(r"USD([FGHJKMNQUVXZ]\d\d)?\Z")
@@ -54,6 +62,7 @@ class BybitMarket(msgspec.Struct, frozen=True):
     channels: tuple[str, ...]
     capabilities: Capabilities
     keep_alive_s: float | None = 15.0
+    longest_connection_s: float | None = None
 
     @property
     def path(self) -> str:
@@ -69,6 +78,10 @@ class BybitMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(self.channels)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return BybitSession(self, venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, _CONTRACT_DEPTHS)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the last dot."""
@@ -104,7 +117,9 @@ class BybitSession(StreamSession):
             meter = meter_of(listing, is_wanted=is_metered)
             for channel in channels:
                 key = _TOPIC + f'{channel}.{symbol}"'.encode()
-                self._readers[key] = in_base_units(listing, self._reader(channel, symbol, listing, meter))
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                read = in_base_units(listing, self._reader(channel, symbol, listing, meter))
+                self.roll.add(self._readers, key, stream, read, _anew(channel, symbol))
 
     def path(self) -> str:
         """The market's public topics."""
@@ -153,9 +168,7 @@ class BybitSession(StreamSession):
             told_levels=int(channel.rpartition(".")[2]),
             meter=meter if channel == self._deepest else None,
         )
-        topic = [f"{channel}.{symbol}"]
-        again = (_text("unsubscribe", symbol, topic), _text("subscribe", symbol, topic))
-        return self.books.add(builder, frames.update_reader(symbol), again)
+        return self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
 
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """A frame that does not begin with a topic subscribed to."""
@@ -207,6 +220,11 @@ def _kind_of(channel: str, symbol: str, frame: bytes) -> Kind | None:
         return "spot" if _decode_trades(frame).data[0].L is None else "linear"
     except DECODE_ERRORS:
         return None
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    topic = [f"{channel}.{symbol}"]
+    return _text("unsubscribe", symbol, topic), _text("subscribe", symbol, topic)
 
 
 def _text(operation: str, symbol: str, topics: Sequence[str]) -> str:

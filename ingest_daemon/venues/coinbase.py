@@ -18,13 +18,15 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import coinbase_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["COINBASE", "CoinbaseMarket", "CoinbaseSession"]
 
@@ -35,6 +37,11 @@ _CHANNEL_OF = {
     "ticker": "ticker",
     "snapshot": "level2_batch",
     "l2update": "level2_batch",
+}
+_RELATIONS: Mapping[str, FactRelation] = {
+    "matches": "trades",
+    "ticker": "quotes",
+    "level2_batch": "books",
 }
 _TYPE = b'{"type":"'
 _PRODUCT = b'"product_id":"'
@@ -47,6 +54,7 @@ class CoinbaseMarket(msgspec.Struct, frozen=True):
     name: str = "coinbase"
     capabilities: Capabilities = Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True)
     keep_alive_s: float | None = None
+    longest_connection_s: float | None = None
 
     @property
     def channels(self) -> Sequence[str]:
@@ -62,6 +70,10 @@ class CoinbaseMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(_CHANNELS)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return CoinbaseSession(venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, ["level2_batch"])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -88,8 +100,11 @@ class CoinbaseSession(StreamSession):
         for symbol, listing in symbols.items():
             meter = meter_of(listing, is_wanted={"matches", "level2_batch"} <= set(channels))
             for channel in channels:
+                stream = Stream(channel, symbol, (listing.instrument_id,))
                 for kind, read in self._read_kinds(channel, symbol, listing, meter).items():
-                    self._readers[kind, symbol.encode()] = in_base_units(listing, read)
+                    key = kind, symbol.encode()
+                    converted = in_base_units(listing, read)
+                    self.roll.add(self._readers, key, stream, converted, _anew(channel, symbol))
 
     def path(self) -> str:
         """Nothing: the feed is at the address itself."""
@@ -136,8 +151,7 @@ class CoinbaseSession(StreamSession):
             with_quotes="ticker" not in self._channels,
             meter=meter,
         )
-        again = (_text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel]))
-        read = self.books.add(builder, frames.update_reader(symbol), again)
+        read = self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
         return {b"snapshot": read, b"l2update": read}
 
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
@@ -164,6 +178,10 @@ class _Other(msgspec.Struct, gc=False):
 
 
 _decode_other = msgspec.json.Decoder(_Other).decode
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    return _text("unsubscribe", symbol, [channel]), _text("subscribe", symbol, [channel])
 
 
 def _text(kind: str, symbol: str, channels: Sequence[str]) -> str:

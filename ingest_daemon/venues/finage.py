@@ -22,7 +22,9 @@ from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.logins import Login
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told
 
 __all__ = ["FINAGE", "FinageMarket", "FinageSession"]
 
@@ -40,6 +42,7 @@ class FinageMarket(msgspec.Struct, frozen=True):
     capabilities: Capabilities = Capabilities(trades=True)
     needs: tuple[Need, ...] = ("key",)
     keep_alive_s: float | None = None
+    longest_connection_s: float | None = None
 
     @property
     def channels(self) -> Sequence[str]:
@@ -59,6 +62,10 @@ class FinageMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(_CHANNELS)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return FinageSession(venue, symbols if channels else {}, credentials)
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return [(channel, "trades") for channel in channels]
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -85,10 +92,11 @@ class FinageSession(StreamSession):
         self._login = Login(
             None if credentials is None else (), [_subscription(symbol) for symbol in symbols]
         )
-        self._readers: dict[bytes, Reader] = {
-            symbol.encode(): in_base_units(listing, frames.trade_reader(symbol, listing.instrument_id))
-            for symbol, listing in symbols.items()
-        }
+        self._readers: dict[bytes, Reader] = {}
+        for symbol, listing in symbols.items():
+            stream = Stream(_CHANNELS[0], symbol, (listing.instrument_id,))
+            read = in_base_units(listing, frames.trade_reader(symbol, listing.instrument_id))
+            self.roll.add(self._readers, symbol.encode(), stream, read, [_subscription(symbol)])
 
     @property
     def is_logged_in(self) -> bool:

@@ -24,6 +24,7 @@ from ingest_daemon.venues.base import CallLimit, Capabilities, Listing, Need, Re
 from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import DECODE_ERRORS, FIRST_MS, LAST_MS, Price
 from ingest_daemon.venues.polls import LastPrice, PollSession, quoted
+from ingest_daemon.venues.telling import Told
 
 __all__ = ["FMP", "FinancialModelingPrep"]
 
@@ -41,6 +42,7 @@ class FinancialModelingPrep(msgspec.Struct, frozen=True):
     capabilities: Capabilities = Capabilities(reference_prices=True)
     needs: tuple[Need, ...] = ("key",)
     keep_alive_s: float | None = None
+    longest_connection_s: float | None = None
     call_limits: tuple[CallLimit, ...] = (CallLimit(250, 86_400.0),)
 
     def open_session(
@@ -58,6 +60,10 @@ class FinancialModelingPrep(msgspec.Struct, frozen=True):
                 )
         asked = symbols if channels else {}
         return PollSession(venue, _CHANNEL, asked, _request, lambda body: _read_answer(venue, body))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return [(channel, "reference_prices") for channel in channels]
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""

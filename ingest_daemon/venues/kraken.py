@@ -17,13 +17,15 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import kraken_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["KRAKEN", "KrakenMarket", "KrakenSession"]
 
@@ -35,6 +37,7 @@ _OPTIONS: Mapping[str, Mapping[str, object]] = {
     "ticker": {"event_trigger": "bbo"},
     "book": {"depth": _DEPTH},
 }
+_RELATIONS: Mapping[str, FactRelation] = {"trade": "trades", "ticker": "quotes", "book": "books"}
 _CHANNEL = b'{"channel":"'
 _SYMBOL = b'"symbol":"'
 _SILENT_CHANNELS = {"heartbeat", "status"}
@@ -46,6 +49,7 @@ class KrakenMarket(msgspec.Struct, frozen=True):
     name: str = "kraken"
     capabilities: Capabilities = Capabilities(trades=True, quotes=True, book_depth=20, checksum=True)
     keep_alive_s: float | None = 30.0  # the venue closes after 60 without a word from either
+    longest_connection_s: float | None = None
 
     @property
     def channels(self) -> Sequence[str]:
@@ -61,6 +65,10 @@ class KrakenMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(_CHANNELS)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return KrakenSession(venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, ["book"])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -88,7 +96,9 @@ class KrakenSession(StreamSession):
             meter = meter_of(listing, is_wanted={"trade", "book"} <= set(channels))
             for channel in channels:
                 read = in_base_units(listing, self._reader(channel, symbol, listing, meter))
-                self._readers[channel.encode(), symbol.encode()] = read
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                key = channel.encode(), symbol.encode()
+                self.roll.add(self._readers, key, stream, read, _anew(channel, symbol))
 
     def path(self) -> str:
         """The second version."""
@@ -136,8 +146,7 @@ class KrakenSession(StreamSession):
             kept_levels=_DEPTH,
             meter=meter,
         )
-        again = (_text("unsubscribe", channel, [symbol]), _text("subscribe", channel, [symbol]))
-        return self.books.add(builder, frames.update_reader(symbol), again)
+        return self.books.add(builder, frames.update_reader(symbol), _anew(channel, symbol))
 
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
         """A frame that does not begin with a channel, or is of no symbol subscribed to."""
@@ -174,6 +183,10 @@ _decode_other = msgspec.json.Decoder(_Other).decode
 
 def _symbol_in(other: _Other) -> str:
     return other.data[0].symbol if other.data else ""
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    return _text("unsubscribe", channel, [symbol]), _text("subscribe", channel, [symbol])
 
 
 def _text(method: str, channel: str, symbols: Sequence[str]) -> str:

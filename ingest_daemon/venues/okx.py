@@ -19,13 +19,15 @@ import msgspec
 from ingest_daemon.book_flow import FlowMeter
 from ingest_daemon.books import BookBuilder
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
-from ingest_daemon.events import Event
+from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import okx_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
+from ingest_daemon.venues.roll import Stream
 from ingest_daemon.venues.stream_books import StreamSession
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["OKX", "OkxMarket", "OkxSession"]
 
@@ -42,6 +44,16 @@ _READERS: Mapping[str, Callable[[str, int], Reader]] = {
 _CHANNELS = (*_READERS, _BOOKS, _INDEX)
 _QUOTES = {"bbo-tbt", "tickers"}
 _OF_DERIVATIVES = {"mark-price", _INDEX, _FUNDING}
+_RELATIONS: Mapping[str, FactRelation] = {
+    "trades": "trades",
+    "bbo-tbt": "quotes",
+    "tickers": "quotes",
+    "books5": "books",
+    _BOOKS: "books",
+    "mark-price": "reference_prices",
+    _INDEX: "reference_prices",
+    _FUNDING: "reference_prices",
+}
 _ARGUMENT = b'{"arg":{"channel":"'
 _NAMED = re.compile(rb'\{"arg":\{"channel":"([^"\\]*)","instId":"([^"\\]*)"\}')
 _PONG = b"pong"
@@ -56,6 +68,7 @@ class OkxMarket(msgspec.Struct, frozen=True):
         trades=True, quotes=True, book_depth=20, reference_prices=True, sequence_check=True, checksum=True
     )
     keep_alive_s: float | None = 25.0  # the venue closes after 30
+    longest_connection_s: float | None = None
 
     @property
     def channels(self) -> Sequence[str]:
@@ -69,6 +82,10 @@ class OkxMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(_CHANNELS)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return OkxSession(venue, symbols, tuple(dict.fromkeys(channels)))
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS, [_BOOKS])
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon; an index is no symbol of ours."""
@@ -98,7 +115,9 @@ class OkxSession(StreamSession):
             mine = [channel for channel in channels if _has(symbol, channel)]
             meter = meter_of(listing, is_wanted={_TRADES, _BOOKS} <= set(channels))
             for channel in mine:
-                self._readers[_key(channel, symbol)] = self._reader(channel, symbol, listing, meter)
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                read = self._reader(channel, symbol, listing, meter)
+                self.roll.add(self._readers, _key(channel, symbol), stream, read, _anew(channel, symbol))
             if mine:
                 self._requests.append([_argument(channel, symbol) for channel in mine])
         if _INDEX in channels:
@@ -147,8 +166,7 @@ class OkxSession(StreamSession):
             told_levels=_LEVELS_TOLD,
             meter=meter,
         )
-        argument = [_argument(channel, symbol)]
-        again = (_text("unsubscribe", argument), _text("subscribe", argument))
+        again = _anew(channel, symbol)
         return in_base_units(listing, self.books.add(builder, frames.update_reader(), again))
 
     def _add_indices(self) -> None:
@@ -157,7 +175,9 @@ class OkxSession(StreamSession):
             if _has(symbol, _FUNDING) or _has(symbol, "mark-price"):
                 derived.setdefault(_index_of(symbol), []).append(listing.instrument_id)
         for index, instrument_ids in derived.items():
-            self._readers[_key(_INDEX, index)] = frames.index_reader(index, instrument_ids)
+            stream = Stream(_INDEX, index, tuple(instrument_ids))
+            read = frames.index_reader(index, instrument_ids)
+            self.roll.add(self._readers, _key(_INDEX, index), stream, read, _anew(_INDEX, index))
             self._requests.append([_argument(_INDEX, index)])
 
     def _read_other(self, frame: bytes, received_at: int) -> Sequence[Event]:
@@ -223,6 +243,11 @@ def _key(channel: str, symbol: str) -> bytes:
 
 def _argument(channel: str, symbol: str) -> dict[str, str]:
     return {"channel": channel, "instId": symbol}
+
+
+def _anew(channel: str, symbol: str) -> Sequence[str]:
+    argument = [_argument(channel, symbol)]
+    return _text("unsubscribe", argument), _text("subscribe", argument)
 
 
 def _text(operation: str, arguments: Sequence[Mapping[str, str]]) -> str:

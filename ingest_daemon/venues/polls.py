@@ -17,6 +17,7 @@ from ingest_daemon.errors import ParseError, VenueRefused
 from ingest_daemon.events import Event, FeedGap, ReferencePrice
 from ingest_daemon.venues.base import Listing, Request
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, explanation
+from ingest_daemon.venues.roll import Roll
 
 __all__ = ["LastPrice", "PollSession", "quoted"]
 
@@ -63,6 +64,7 @@ class PollSession:
         self._turns = deque(map(make_request, symbols))
         self._read_answer = read_answer
         self._told: dict[str, Hashable] = {}
+        self.roll = Roll()  # nobody speaks unasked
         self._unknown: set[str] = set()
 
     def path(self) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from ingest_daemon.errors import ConfigError, LoginRefused, VenueRefused
+from ingest_daemon.events import FactRelation
 from ingest_daemon.venues import polygon_frames as frames
 from ingest_daemon.venues.base import Capabilities, Listing, Need
 from ingest_daemon.venues.contracts import in_base_units
@@ -22,6 +23,8 @@ from ingest_daemon.venues.credentials import Credentials
 from ingest_daemon.venues.fields import Reader
 from ingest_daemon.venues.item_lists import Head, ItemListSession, first_head
 from ingest_daemon.venues.logins import Login
+from ingest_daemon.venues.roll import Stream
+from ingest_daemon.venues.telling import Told, told
 
 __all__ = ["POLYGON_CRYPTO", "POLYGON_STOCKS", "PolygonMarket", "PolygonSession"]
 
@@ -32,6 +35,7 @@ _READERS = {
     "XQ": frames.quote_reader,
 }
 _CHANNEL_OF = {channel: channel for channel in _READERS}
+_RELATIONS: Mapping[str, FactRelation] = {"T": "trades", "Q": "quotes", "XT": "trades", "XQ": "quotes"}
 _ANSWER = "status"
 _LOGGED_IN = "auth_success"
 _SILENT = {"connected", "success", _LOGGED_IN}
@@ -47,6 +51,7 @@ class PolygonMarket(msgspec.Struct, frozen=True):
     capabilities: Capabilities = Capabilities(trades=True, quotes=True)
     needs: tuple[Need, ...] = ("key",)
     keep_alive_s: float | None = 10.0
+    longest_connection_s: float | None = None
 
     def open_session(
         self,
@@ -61,6 +66,10 @@ class PolygonMarket(msgspec.Struct, frozen=True):
                 accepted = ", ".join(self.channels)
                 raise ConfigError(f"channels: {self.name} has no channel {channel!r}; accepted: {accepted}")
         return PolygonSession(self.path, venue, symbols, tuple(dict.fromkeys(channels)), credentials)
+
+    def tells(self, channels: Sequence[str]) -> Sequence[Told]:
+        """Channel and relation of what these channels tell."""
+        return told(channels, _RELATIONS)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""
@@ -85,16 +94,18 @@ class PolygonSession(ItemListSession):
     ) -> None:
         self._path = path
         self._venue = venue
-        readers: dict[Head, Reader] = {
-            (channel, symbol): in_base_units(listing, _READERS[channel](listing.instrument_id))
-            for symbol, listing in symbols.items()
-            for channel in channels
-        }
+        readers: dict[Head, Reader] = {}
         login = Login(
             None if credentials is None else [_text("auth", credentials.key)],
             [_subscription(symbol, channels) for symbol in symbols if channels],
         )
         super().__init__(login, readers, _CHANNEL_OF, _head_of, self._read_answer)
+        for symbol, listing in symbols.items():
+            for channel in channels:
+                stream = Stream(channel, symbol, (listing.instrument_id,))
+                read = in_base_units(listing, _READERS[channel](listing.instrument_id))
+                again = [_text(action, f"{channel}.{symbol}") for action in ("unsubscribe", "subscribe")]
+                self.roll.add(readers, (channel, symbol), stream, read, again)
 
     def path(self) -> str:
         """The cluster."""

@@ -16,6 +16,7 @@ from ingest_daemon.errors import ParseError
 from ingest_daemon.events import Event, GapCause
 from ingest_daemon.venues.base import Request
 from ingest_daemon.venues.fields import DECODE_ERRORS, Reader, explanation
+from ingest_daemon.venues.roll import Roll
 
 __all__ = ["Pauses", "StreamBooks", "StreamSession", "UpdateReader"]
 
@@ -112,6 +113,7 @@ class StreamSession:
 
     def __init__(self) -> None:
         self.books = StreamBooks()
+        self.roll = Roll()
 
     def read_with(self, read: Reader, frame: bytes, received_at: int) -> Sequence[Event]:
         """The events of one frame by its reader; what decoding raises becomes a ParseError with the value."""

@@ -80,7 +80,7 @@ async def test_a_cut_socket_leaves_a_gap_row_and_nothing_twice(database_url: str
             from market.feed_gaps
             """
         ).fetchall()
-    assert gap == ("here", None, "disconnected", True, True)
+    assert gap == ("here", "trade", "disconnected", True, True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
@@ -110,7 +110,7 @@ async def test_the_time_in_which_it_did_not_run_is_a_gap(
             from market.feed_gaps
             """
         ).fetchall()
-    assert gaps == [(None, None, "not_running", True, True)]
+    assert gaps == [("trade", None, "not_running", True, True)]
 
 
 async def test_without_a_spool_the_sockets_are_held_back_while_the_database_is_away(tmp_path: Path) -> None:

@@ -7,12 +7,14 @@ import http
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from typing import Any
 
 import pytest
+import websockets.asyncio.server as websockets
+from websockets.asyncio.server import ServerConnection
 
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import Feed
@@ -81,6 +83,32 @@ def trade(trade_id: int, price: str = "61837.63") -> str:
     )
 
 
+class Crowd(FakeVenue):
+    """A venue with several clients at once, all of which it sends the same."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+        self.sent = 0
+        self._crowd: set[ServerConnection] = set()
+
+    async def send_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(0.001)
+            clients = list(self._crowd)
+            if clients:
+                text = trade(self.sent)
+                self.sent += 1
+                websockets.broadcast(clients, text)
+
+    async def _serve_client(self, connection: ServerConnection) -> None:
+        self.received.append(str(await connection.recv()))
+        self._crowd.add(connection)
+        try:
+            await connection.wait_closed()
+        finally:
+            self._crowd.discard(connection)
+
+
 async def eventually(condition: Callable[[], bool]) -> None:
     """Counts have nobody to tell when they change."""
     async with asyncio.timeout(20):
@@ -99,6 +127,9 @@ async def running(
     symbol: str = "BTCUSDT",
     credentials: Credentials | None = None,
     rng: random.Random | None = None,
+    rotate_after_s: float | None = None,
+    overlap_s: float = 1.0,
+    channel_limits: Mapping[str, float] | None = None,
 ) -> AsyncIterator[Feed]:
     feed = Feed(
         "here",
@@ -112,6 +143,9 @@ async def running(
         is_recorded=is_recorded,
         rng=rng or Impatient(),
         credentials=credentials,
+        rotate_after_s=rotate_after_s,
+        overlap_s=overlap_s,
+        channel_limits=channel_limits,
     )
     task = asyncio.create_task(feed.run())
     try:
@@ -154,8 +188,8 @@ async def test_a_cut_socket_is_opened_again_and_the_hole_is_a_gap() -> None:
     assert [(gap.started_at, gap.ended_at) for gap in gaps] == [
         (earlier.received_at, later.received_at) for earlier, later in pairwise(trades)
     ]
-    assert {(gap.venue, gap.channel, gap.instrument_id, gap.cause) for gap in gaps} == {
-        ("here", None, None, GapCause.DISCONNECTED)
+    assert {(gap.venue, gap.channel, gap.relation, gap.cause) for gap in gaps} == {
+        ("here", "trade", "trades", GapCause.DISCONNECTED)
     }
     assert feed.stats.reconnects == 2
 
@@ -461,3 +495,50 @@ async def test_a_key_in_the_address_is_sent_and_never_shown(
     logged = capsys.readouterr()
     assert "venue refused the login" in logged.out + logged.err
     assert_hidden(logged.out, logged.err, caplog.text, sink.events)
+
+
+# One socket after the other.
+
+
+async def test_a_new_socket_takes_over_with_every_trade_once_and_no_gap() -> None:
+    sink = Memory()
+    venue = Crowd()
+    async with venue.serve(), running(venue, sink, rotate_after_s=0.2, overlap_s=0.1) as feed:
+        sending = asyncio.create_task(venue.send_for_ever())
+        await eventually(lambda: feed.stats.reconnects >= 3)
+        sending.cancel()
+        await eventually(lambda: len(sink.of(Trade)) == venue.sent)
+
+    assert [event.trade_id for event in sink.of(Trade)] == list(range(venue.sent))
+    assert sink.of(FeedGap) == []
+    assert feed.stats.state == "live"
+
+
+async def test_a_stream_that_falls_silent_is_subscribed_to_anew_and_the_silence_is_a_gap() -> None:
+    sink = Memory()
+    data = '"s":"BTCUSDT","b":"1.0","B":"1.0","a":"2.0","A":"1.0"'
+    quote = f'{{"stream":"btcusdt@bookTicker","data":{{"u":%d,{data}}}}}'
+    channels = ["trade", "bookTicker"]
+    async with (
+        FakeVenue({}).serve() as venue,
+        running(venue, sink, channels, channel_limits={"trade": 1.0}) as feed,
+    ):
+        await venue.accept()
+        await venue.send(trade(1), quote % 1)
+        await eventually(lambda: len(venue.received) == 3)
+        await venue.send(quote % 2, trade(2))
+        await sink.until(lambda: len(sink.of(FeedGap)) == 2)
+
+    assert [json.loads(text)["method"] for text in venue.received] == [
+        "SUBSCRIBE",
+        "UNSUBSCRIBE",
+        "SUBSCRIBE",
+    ]
+    assert json.loads(venue.received[1])["params"] == ["btcusdt@trade"]
+    assert feed.stats.reconnects == 0
+    first, second = sink.of(FeedGap)
+    assert (first.started_at, second.ended_at) == tuple(event.received_at for event in sink.of(Trade))
+    assert first.ended_at == second.started_at
+    assert {(gap.cause, gap.channel, gap.relation, gap.instrument_id) for gap in (first, second)} == {
+        (GapCause.STALE, "trade", "trades", 1)
+    }

@@ -300,6 +300,7 @@ def test_gaps_are_those_that_were_noticed(tmp_path: Path) -> None:
     assert [(each.cause, each.relation, each.ended_at) for each in lost] == [
         (GapCause.SEQUENCE_BREAK, "books", at),
         (GapCause.SEQUENCE_BREAK, "quotes", at),
+        (GapCause.SEQUENCE_BREAK, "book_flows", at),
     ]
     assert told == gap
 

@@ -272,11 +272,13 @@ def test_a_break_asks_again_and_becomes_a_gap() -> None:
     session.parse(diff(10, 11), SEEN)
     session.answer(session.pending_requests()[0], SNAPSHOT, SEEN)
     assert session.parse(diff(13, 13), SEEN + 5 * S) == []
-    (open_gap,) = session.close(SEEN + 6 * S)
-    assert (open_gap.started_at, open_gap.ended_at) == (SEEN, SEEN + 6 * S)
+    open_gaps = [event for event in session.close(SEEN + 6 * S) if isinstance(event, FeedGap)]
+    assert [(gap.relation, gap.started_at, gap.ended_at) for gap in open_gaps] == [
+        (relation, SEEN, SEEN + 6 * S) for relation in ("books", "book_flows")
+    ]
     (request,) = session.pending_requests()
     events = session.answer(request, SNAPSHOT.replace(b"10", b"12", 1), SEEN + 7 * S)
-    assert [type(event) for event in events] == [FeedGap, Book]
+    assert [type(event) for event in events] == [FeedGap, FeedGap, Book]
     gap = events[0]
     assert isinstance(gap, FeedGap)
     assert (gap.venue, gap.channel, gap.cause) == ("here", "depth", GapCause.SEQUENCE_BREAK)
