@@ -13,7 +13,17 @@ from typing import Annotated
 
 import typer
 
-from sentinet_dagster.commands import alerts, backfill, benchmark, demo, migrate, replay, service, venues
+from sentinet_dagster.commands import (
+    alerts,
+    backfill,
+    benchmark,
+    check,
+    demo,
+    migrate,
+    replay,
+    service,
+    venues,
+)
 from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
@@ -34,6 +44,7 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.command("check")(check.check)
 app.add_typer(benchmark.app, name="benchmark")
 
 

@@ -178,7 +178,9 @@ STORED: Final = (
         "instrument_id, model",
         "window_start",
     ),
+    Stored("surveillance.quarantined_facts", "time", "facts"),
     Stored("ops.ingest_batches", "committed_at", "ledger"),
+    Stored("ops.check_results", "checked_at", "judgement"),
     Stored("rollup.*", "bucket", "rollups"),
 )
 

@@ -80,7 +80,9 @@ def check_rows(
 
 def check_range(connection: Connection, suite: Suite, start: datetime, end: datetime) -> list[CheckResult]:
     """Every expectation of the suite over [start, end), those that hold too. Facts are set aside as above."""
-    broken = {each.expectation: each for each in check_rows(connection, suite, start, end, is_judged=False).broken}
+    broken = {
+        each.expectation: each for each in check_rows(connection, suite, start, end, is_judged=False).broken
+    }
     results = []
     for each in suite.expectations:
         if isinstance(each.rule, Query):
@@ -97,9 +99,9 @@ def existing(connection: Connection, suites: Iterable[Suite]) -> list[Suite]:
     return [
         suite
         for suite in suites
-        if _fetch(connection, "select to_regclass(%(name)s) is not null as is_there", {"name": suite.relation})[
-            "is_there"
-        ]
+        if _fetch(
+            connection, "select to_regclass(%(name)s) is not null as is_there", {"name": suite.relation}
+        )["is_there"]
     ]
 
 

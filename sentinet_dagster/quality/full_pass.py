@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from sentinet_dagster.quality.checking import CheckResult
-from sentinet_dagster.quality.compiled import KEYS_SHOWN, failing_keys_query
+from sentinet_dagster.quality.compiled import KEYS_SHOWN, batch, failing_keys_query
 from sentinet_dagster.quality.expectations import (
     Above,
     Expectation,
@@ -36,8 +36,8 @@ from sentinet_dagster.quality.expectations import (
 
 if TYPE_CHECKING:
     from great_expectations.core import ExpectationValidationResult
-    from great_expectations.data_context import EphemeralDataContext
-    from great_expectations.datasource.fluent import SQLDatasource
+    from great_expectations.data_context.data_context.ephemeral_data_context import EphemeralDataContext
+    from great_expectations.datasource.fluent.sql_datasource import SQLDatasource
     from great_expectations.expectations.expectation import Expectation as GxExpectation
 
 __all__ = ["FullPassUnavailable", "full_pass"]
@@ -101,12 +101,13 @@ def _quietly() -> Iterator[None]:
 def _open(url: str, html: Path | None) -> tuple[EphemeralDataContext, SQLDatasource]:
     try:
         import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
     except ImportError as error:
         raise FullPassUnavailable(
             "Great Expectations is not installed: install sentinet with its extra `quality`"
         ) from error
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
     if html is not None:
         context.add_data_docs_site(
             site_name=_SITE,
@@ -130,22 +131,16 @@ def _hold(checkup: _Pass, suite: Suite) -> list[CheckResult]:
     """The results of one suite, in its order."""
     import great_expectations as gx
 
-    column = suite.time_column
-    asset = checkup.source.add_query_asset(
-        suite.relation,
-        query=_with_range(
-            f"select * from {suite.relation} where {column} >= {{start}} and {column} < {{end}}",  # noqa: S608
-            checkup,
-        ),
-    )
-    batch = asset.add_batch_definition_whole_table("range")
+    asset = checkup.source.add_query_asset(suite.relation, query=_with_range(batch(suite), checkup))
+    definition_of_batch = asset.add_batch_definition_whole_table("range")
     expectations = checkup.context.suites.add(
         gx.ExpectationSuite(
-            name=suite.relation, expectations=[_translated(suite, each, checkup) for each in suite.expectations]
+            name=suite.relation,
+            expectations=[_translated(suite, each, checkup) for each in suite.expectations],
         )
     )
     definition = checkup.context.validation_definitions.add(
-        gx.ValidationDefinition(name=suite.relation, data=batch, suite=expectations)
+        gx.ValidationDefinition(name=suite.relation, data=definition_of_batch, suite=expectations)
     )
     checkpoint = checkup.context.checkpoints.add(
         gx.Checkpoint(
@@ -160,7 +155,9 @@ def _hold(checkup: _Pass, suite: Suite) -> list[CheckResult]:
     )
     (found,) = checkpoint.run().run_results.values()
     by_name = {_name_of(result): result for result in found.results}
-    rows = next((count for each in found.results if (count := each.result.get("element_count")) is not None), None)
+    rows = next(
+        (count for each in found.results if (count := each.result.get("element_count")) is not None), None
+    )
     return [_in_our_words(checkup, suite, each, by_name[each.name], rows) for each in suite.expectations]
 
 
@@ -191,7 +188,9 @@ def _translated(suite: Suite, expectation: Expectation, checkup: _Pass) -> GxExp
                 **said,
             )
         case Rows() | Query():
-            return gxe.UnexpectedRowsExpectation(unexpected_rows_query=_query(suite, expectation, checkup), **said)
+            return gxe.UnexpectedRowsExpectation(
+                unexpected_rows_query=_query(suite, expectation, checkup), **said
+            )
 
 
 def _query(suite: Suite, expectation: Expectation, checkup: _Pass) -> str:
@@ -201,8 +200,8 @@ def _query(suite: Suite, expectation: Expectation, checkup: _Pass) -> str:
 
 
 def _with_range(text: str, checkup: _Pass) -> str:
-    for name, moment in (("{start}", checkup.start), ("{end}", checkup.end)):
-        text = text.replace(name, f"timestamptz '{moment.isoformat()}'")
+    for name, moment in (("start", checkup.start), ("end", checkup.end)):
+        text = text.replace(f"%({name})s::timestamptz", f"timestamptz '{moment.isoformat()}'")
     return text
 
 
@@ -212,7 +211,11 @@ def _name_of(result: ExpectationValidationResult) -> str:
 
 
 def _in_our_words(
-    checkup: _Pass, suite: Suite, expectation: Expectation, result: ExpectationValidationResult, rows: int | None
+    checkup: _Pass,
+    suite: Suite,
+    expectation: Expectation,
+    result: ExpectationValidationResult,
+    rows: int | None,
 ) -> CheckResult:
     found = result.result
     error = _error_of(result)
@@ -233,11 +236,9 @@ def _first_keys(checkup: _Pass, suite: Suite, expectation: Expectation) -> list[
     """GX keeps the rows of a query only where it keeps all rows of everything."""
     import sqlalchemy
 
-    column = suite.time_column
+    keys = failing_keys_query(suite, expectation)
     text = _with_range(
-        f"with batch as (select * from {suite.relation}"  # noqa: S608 - code and two datetimes
-        f" where {column} >= {{start}} and {column} < {{end}})"
-        f" select * from ({failing_keys_query(suite, expectation)}) as found limit {KEYS_SHOWN}",
+        f"with batch as ({batch(suite)}) select * from ({keys}) as found limit {KEYS_SHOWN}",  # noqa: S608
         checkup,
     )
     with checkup.source.get_engine().connect() as connection:

@@ -38,7 +38,9 @@ def _bars(name: str, length: str) -> Suite:
                 Rows("low > least(open, close, high) or high < greatest(open, close, low)"),
                 "low ≤ open, close ≤ high.",
             ),
-            Expectation("prices_are_positive", _ERROR, Within("low", 0, 1e15, excludes_least=True), "0 < low ≤ 1e15."),
+            Expectation(
+                "prices_are_positive", _ERROR, Within("low", 0, 1e15, excludes_least=True), "0 < low ≤ 1e15."
+            ),
             Expectation(
                 "vwap_is_between_low_and_high",
                 _ERROR,

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from sentinet_dagster.quality.expectations import Above, Expectation, Query, Rows, Severity, Suite, Within
+from sentinet_dagster.quality.expectations import Above, Expectation, Rows, Severity, Suite, Within
 from sentinet_dagster.quality.fact_suites import (
     BOOK_FLOWS,
     BOOKS,
@@ -18,6 +18,7 @@ from sentinet_dagster.quality.fact_suites import (
     REFERENCE_PRICES,
     TRADES,
     known_instruments,
+    over_range,
 )
 from sentinet_dagster.quality.rollup_suites import ROLLUPS
 
@@ -60,7 +61,9 @@ WINDOWS: Final = Suite(
                  " and close is not null)"),
             "Prices are there where something was traded, and nowhere else.",
         ),
-        Expectation("prices_are_positive", _ERROR, Within("low", 0, 1e15, excludes_least=True), "0 < low < 1e15."),
+        Expectation(
+            "prices_are_positive", _ERROR, Within("low", 0, 1e15, excludes_least=True), "0 < low ≤ 1e15."
+        ),
         Expectation(
             "vwap_is_between_low_and_high",
             _ERROR,
@@ -75,7 +78,9 @@ WINDOWS: Final = Suite(
         ),
         *(
             Expectation(f"{column}_is_not_negative", _ERROR, Within(column, 0), f"{column} ≥ 0.")
-            for column in ("volume", "trade_count", "quote_count", "book_count", "refused_frames", "gap_seconds")
+            for column in (
+                "volume", "trade_count", "quote_count", "book_count", "refused_frames", "gap_seconds"
+            )
         ),
         Expectation(
             "spreads_are_in_order",
@@ -92,79 +97,9 @@ WINDOWS: Final = Suite(
             Within("spread_bps_min", 0),
             "Best bid ≤ best ask; only a market of several venues (equities) may be crossed.",
         ),
-        Expectation(
-            "windows_have_no_holes",
-            _ERROR,
-            Query(
-                "select ids.instrument_id, starts.window_start"
-                " from (select distinct window_start from batch) as starts"
-                " cross join (select instrument_id, min(window_start) as since, max(window_start) as until"
-                " from batch group by instrument_id) as ids"
-                " where starts.window_start between ids.since and ids.until"
-                " and not exists (select 1 from batch where batch.instrument_id = ids.instrument_id"
-                " and batch.window_start = starts.window_start)"
-                " union all"
-                # Between two windows less than the silence apart none may be missing for everybody.
-                " select null as instrument_id, window_start from ("
-                " select window_start, lead(window_start) over (order by window_start) as following"
-                " from (select distinct window_start from batch) as each_once) as steps"
-                " where following > window_start + interval '5 seconds'"
-                " and following <= window_start + interval '1 minute'"
-            ),
-            "Where an instrument has a window every instrument has, and none is missing between two.",
-        ),
-        Expectation(
-            "no_feed_is_stale",
-            _WARNING,
-            Query(
-                "with heard as ("
-                " select instrument_id, window_start,"
-                " lag(window_start) over (partition by instrument_id order by window_start) as before"
-                " from batch where trade_count + quote_count + book_count > 0)"
-                " select instrument_id, before as silent_since, window_start as silent_until from heard"
-                " where window_start - before > interval '65 seconds'"
-                " and not exists (select 1 from batch where batch.instrument_id = heard.instrument_id"
-                " and batch.window_start > heard.before and batch.window_start < heard.window_start"
-                " and batch.book_completeness < 1)"
-                " union all"
-                " select latest.instrument_id, latest.window_start, ends.window_start"
-                " from (select instrument_id, max(window_start) as window_start from heard group by instrument_id)"
-                " as latest"
-                " cross join (select max(window_start) as window_start from heard) as ends"
-                " where ends.window_start - latest.window_start > interval '1 minute'"
-                " and not exists (select 1 from batch where batch.instrument_id = latest.instrument_id"
-                " and batch.window_start > latest.window_start and batch.window_start <= ends.window_start"
-                " and batch.book_completeness < 1)"
-            ),
-            "No instrument is silent for more than a minute while others are heard and no gap explains it.",
-        ),
-        Expectation(
-            "row_counts_are_usual",
-            _WARNING,
-            Query(
-                "with now as ("
-                " select instrument_id, sum(trade_count + quote_count + book_count) as events from batch"
-                " where {end} - {start} = interval '1 hour' group by instrument_id),"
-                " past as ("
-                " select windows.instrument_id, days.day,"
-                " sum(windows.trade_count + windows.quote_count + windows.book_count) as events"
-                " from generate_series(1, 7) as days (day)"
-                " inner join surveillance.windows as windows"
-                " on windows.window_start >= {start} - days.day * interval '1 day'"
-                " and windows.window_start < {end} - days.day * interval '1 day'"
-                " where {end} - {start} = interval '1 hour'"
-                " group by windows.instrument_id, days.day),"
-                " usual as ("
-                " select instrument_id, percentile_cont(0.5) within group (order by events) as events from past"
-                " group by instrument_id having count(*) >= 3)"
-                " select usual.instrument_id, coalesce(now.events, 0) as events, usual.events as usual_events"
-                " from usual left join now on usual.instrument_id = now.instrument_id"
-                " where exists (select 1 from batch) and usual.events >= 100"
-                " and (coalesce(now.events, 0) < usual.events / 5 or now.events > usual.events * 5)"
-            ),
-            "Of an hour: each instrument's trades, quotes and books are a fifth to five times the median of the "
-            "same hour of the last seven days, where three of them are known.",
-        ),
+        over_range("windows_have_no_holes", _ERROR),
+        over_range("no_feed_is_stale", _WARNING),
+        over_range("row_counts_are_usual", _WARNING),
     ),
 )  # fmt: skip
 

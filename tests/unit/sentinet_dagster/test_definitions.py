@@ -35,20 +35,31 @@ JOBS = {
     ],
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
+    "check_quality_daily": [],
     "maintain_storage_daily": ["ops/storage"],
 }
 SCHEDULES = {
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "check_quality_daily_schedule": ("20 2 * * *", "check_quality_daily"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
-CHECKS = [
-    "market/trades:trades_have_no_unexplained_gaps",
-    "surveillance/alerts:alerts_stand_on_evidence",
-    "surveillance/alerts:no_range_keeps_failing",
-    "surveillance/windows:windows_have_no_holes",
-]
+FACTS = ["book_flows", "books", "quotes", "reference_prices", "trades"]
+JUDGED = ["alerts", "correlations", "features", "scores", "windows"]
+CHECKS = sorted(
+    [
+        *(f"market/{name}:{name}_are_fresh" for name in FACTS),
+        *(f"market/{name}:{name}_are_sound" for name in FACTS),
+        *(f"market/{name}:columns_are_as_known" for name in MARKET),
+        *(f"surveillance/{name}:columns_are_as_known" for name in JUDGED),
+        "surveillance/alerts:alerts_are_sound",
+        "surveillance/alerts:no_range_keeps_failing",
+        "surveillance/windows:facts_were_sound",
+        "surveillance/windows:new_windows_are_sound",
+        "surveillance/windows:windows_are_sound",
+    ]
+)
 
 
 def test_assets_and_what_each_stands_on() -> None:
