@@ -6,6 +6,7 @@ polars, drivers) stay inside the commands: `sentinet --help` must answer at once
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,10 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of our output went away: `sentinet alerts | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_NO
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return _fail(f"{error.filename or 'a file'} cannot be written: {error.strerror}", EXIT_USER)
     return outcome if isinstance(outcome, int) else 0
 
 

@@ -161,7 +161,9 @@ STORED: Final = (
     Stored("market.trades", "time", "facts", "facts", "instrument_id", "time, trade_id"),
     Stored("market.quotes", "time", "facts", "facts", "instrument_id", "time, update_id"),
     Stored("market.books", "time", "facts", "facts", "instrument_id", "time, update_id"),
-    Stored("market.book_flows", "time", "facts", "facts", "instrument_id", "time"),
+    Stored(
+        "market.book_flows", "time", "facts", "facts", "instrument_id", "time, side, distance_bps, is_partial"
+    ),
     Stored("market.reference_prices", "time", "facts", "facts", "instrument_id", "time"),
     Stored("market.rejected_frames", "received_at", "facts"),
     Stored("market.feed_gaps", "ended_at", "judgement"),

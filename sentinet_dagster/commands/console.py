@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -56,8 +57,18 @@ def log_to_stderr(least: Literal["info", "warning"] = "warning") -> None:
 
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, least.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: _Lines(),
     )
+
+
+class _Lines:
+    """Lines on stderr. A disk that is too full for a log ends nothing: the line is lost."""
+
+    def msg(self, line: str) -> None:
+        with suppress(OSError):
+            say(line)
+
+    debug = info = warning = error = critical = exception = msg
 
 
 def log_to_file(path: Path) -> None:

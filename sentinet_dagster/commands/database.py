@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sentinet_dagster.commands.console import log_to_stderr
-from sentinet_dagster.runtime.database_url import check_url, connect, without_password
+from sentinet_dagster.runtime.database_url import check_url, connect, outages_told, without_password
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.parts import Database, embedded_server
@@ -39,7 +39,8 @@ def open_databases(*, make: bool = False, environ: Mapping[str, str] = os.enviro
     log_to_stderr()
     given = environ.get("SENTINET_DATABASE_URL", "").strip()
     if given:
-        yield Database(check_url(given), environ.get("SENTINET_DAGSTER_DATABASE_URL", "").strip())
+        with outages_told(check_url(given)):
+            yield Database(given, environ.get("SENTINET_DAGSTER_DATABASE_URL", "").strip())
         return
     home = Home.from_environment(environ)
     if home.kind is None:
@@ -49,7 +50,7 @@ def open_databases(*, make: bool = False, environ: Mapping[str, str] = os.enviro
                 "name another home with SENTINET_HOME, or set SENTINET_DATABASE_URL"
             )
         home.prepare("service")
-    with _embedded_server(home, environ) as found:
+    with _embedded_server(home, environ) as found, outages_told(found.url()):
         yield Database(found.url(), found.url("sentinet_dagster"), found.pid)
 
 

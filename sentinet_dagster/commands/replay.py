@@ -45,7 +45,7 @@ def replay(
     venues = venues_by_protocol(config_directory())
     with open_database(make=True) as url:
         _migrate_if_empty(url)
-        with _shown_progress() as progress:
+        with _told_if_short_lived(url), _shown_progress() as progress:
             report = take_in(url, files, venues, protocol=venue, speed=speed, progress=progress)
     streams = {
         name: {
@@ -80,6 +80,29 @@ def _migrate_if_empty(url: str) -> None:
         say(f"{without_password(url)} is empty: migrating it first")
         database.migrate(url, database.read_storage(config_directory()))
     database.watch(url, instruments)
+
+
+@contextmanager
+def _told_if_short_lived(url: str) -> Iterator[None]:
+    """After the block, a line if it brought facts that are too old to stay."""
+    from sentinet_dagster.runtime import readings
+    from sentinet_dagster.runtime.database_url import connect
+
+    with connect(url, autocommit=True) as connection:
+        before = readings.last_batch(connection)
+        yield
+        found = readings.short_lived(connection, before)
+    if found is not None:
+        removal = (
+            "the server removes them at any time"
+            if found.removed_by == "policy"
+            else "maintain_storage_daily removes them"
+        )
+        say(
+            f"sentinet: facts from {found.first_fact:%Y-%m-%d %H:%M} UTC on are older than the "
+            f"{found.keep.days} days that storage.yaml keeps facts, and {removal}: to keep them, set "
+            "retention.facts to forever and run `sentinet migrate`"
+        )
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json, say
+from sentinet_dagster.commands.console import EXIT_NO, JsonOption, print_json, say
 from sentinet_dagster.commands.recording import RecordOption, record_into
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def down(as_json: JsonOption = False) -> None:
         typer.echo(f"Stopped what ran in {home.path}." if stopped else f"Nothing runs in {home.path}.")
 
 
-def status(as_json: JsonOption = False) -> None:
-    """Show what runs, where, how much it uses, and how the feeds are."""
+def status(as_json: JsonOption = False) -> int:
+    """Show what runs, where, how much it uses, and how the feeds are; exit 1 if a human must act."""
     from sentinet_dagster.runtime.home import Home
 
     home = Home.from_environment(os.environ)
@@ -75,6 +75,7 @@ def status(as_json: JsonOption = False) -> None:
         print_json(result)
     else:
         _print_status(result)
+    return EXIT_NO if result["problems"] else 0
 
 
 def _collect(home: Home) -> dict[str, Any]:
@@ -83,10 +84,13 @@ def _collect(home: Home) -> dict[str, Any]:
     from sentinet_dagster.runtime.database_url import connect
 
     state = reading.running_state(home)
+    free_mb = reading.disk_status(home)
     result: dict[str, Any] = {
         "home": str(home.path),
         "kind": home.kind,
         "phase": state.phase if state else None,
+        "problems": reading.problems(state, free_mb),
+        "disk_free_mb": free_mb,
         "processes": reading.process_table(state),
         "database": None,
         "storage": None,
@@ -95,6 +99,8 @@ def _collect(home: Home) -> dict[str, Any]:
         "judging": {},
     }
     if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
+        return result
+    if not reading.has_database(state):
         return result
     with open_database() as url, connect(url, autocommit=True) as connection:
         result["database"] = reading.database_status(connection, url)
@@ -127,6 +133,9 @@ def _print_status(result: dict[str, Any]) -> None:
 
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print(f"home      {result['home']}  ({result['kind'] or 'no home yet'})")
+    for problem in result["problems"]:
+        console.print("[red]problem[/red]   ", end="")
+        console.print(problem, markup=False)
     if result["database"]:
         database = result["database"]
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import structlog
 from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import DBAPIError
 
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.errors import UserError
@@ -23,7 +24,12 @@ from sentinet_dagster.runtime.instruments import (
     read_instruments,
     read_mapping,
 )
-from sentinet_dagster.runtime.migrations import apply_migrations, migrating, read_migrations
+from sentinet_dagster.runtime.migrations import (
+    Migration,
+    apply_migrations,
+    migrating,
+    read_migrations,
+)
 from sentinet_dagster.runtime.roles import Passwords, apply_roles, are_applied
 from sentinet_dagster.storage import (
     STORED,
@@ -104,14 +110,31 @@ def migrate(
     Raises:
         UserError: it cannot be reached, is newer than the code, or an applied migration was edited; roles
             cannot be made there.
+        psycopg.Error: the database refuses a statement, or went away.
     """
     migrations = read_migrations(sql_directory / "migrations")
+    storage = storage or StorageSettings()
+    try:
+        return _migrate(url, storage, migrations, sql_directory, roles, to_hypertables=to_hypertables)
+    except DBAPIError as error:  # the driver's own, in SQLAlchemy's wrapping
+        raise (error.orig or error) from error
+
+
+def _migrate(
+    url: str,
+    storage: StorageSettings,
+    migrations: tuple[Migration, ...],
+    sql_directory: Path,
+    roles: Passwords | None,
+    *,
+    to_hypertables: bool,
+) -> Migrated:
     # psycopg does the connecting, so that a refusal reads the same everywhere.
     engine = create_engine("postgresql+psycopg://", creator=lambda: connect(url), poolclass=NullPool)
     with engine.connect() as session, migrating(session):
         applied = apply_migrations(session, migrations)
         with connect(url) as connection:
-            _store(connection, storage or StorageSettings())
+            _store(connection, storage)
             _set(connection, "sentinet.to_hypertables", "on" if to_hypertables else "off")
             for file in ("timescale.sql", "storage.sql"):
                 connection.execute((sql_directory / file).read_bytes())

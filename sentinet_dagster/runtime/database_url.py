@@ -5,10 +5,13 @@ What never lives here: what is in the database.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import psycopg
 
+from sentinet_dagster.runtime.disk import is_full
 from sentinet_dagster.runtime.errors import UserError
 
 ACCEPTED = "postgresql://user:password@host:5432/database"
@@ -67,6 +70,23 @@ def connect(url: str, *, autocommit: bool = False) -> psycopg.Connection[tuple[o
         )
     except psycopg.OperationalError as error:
         raise UserError(f"cannot connect to {without_password(url)}: {_reason(error)}") from None
+
+
+@contextmanager
+def outages_told(url: str) -> Iterator[None]:
+    """For the block: what the server at `url` cannot do now is one line for the user.
+
+    Raises:
+        UserError: its disk is full, it went away, or is otherwise in no state to do what it is asked for.
+    """
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if is_full(error):
+            raise UserError(
+                f"the disk of {without_password(url)} is full ({_reason(error)}): make room and run it again"
+            ) from error
+        raise UserError(f"{without_password(url)} gave up: {_reason(error)}") from error
 
 
 def _reason(error: psycopg.Error) -> str:

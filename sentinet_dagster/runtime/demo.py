@@ -48,7 +48,7 @@ from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import State, Supervisor
 from sentinet_dagster.runtime.scorecard import Scripted
 from sentinet_dagster.runtime.screen import choose_screen
-from sentinet_dagster.runtime.service import Recorder
+from sentinet_dagster.runtime.service import Recorder, keeper_of
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
 from sentinet_dagster.runtime.venue_history import write_history
@@ -143,7 +143,8 @@ class _Demo:
         self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
         self._venue_url = f"http://{LOOPBACK}:{venue_port}"
         addresses = {"dagster": parts.ports.dagster_url, "ingest": parts.ports.ingest_url}
-        self._recorder = Recorder(home, supervisor, addresses, opened)
+        self._keeper = keeper_of(opened)
+        self._recorder = Recorder(home, supervisor, addresses, opened.url, self._keeper)
         self._began = time.monotonic()
         self._instruments = read_instruments(parts.config_directory)
         self._symbols = {(i.venue, i.venue_symbol): i.symbol for i in self._instruments}
@@ -254,6 +255,8 @@ class _Demo:
                 board.episodes = self._scripted_until(now + _EPISODES_AHEAD)
                 looked = time.monotonic()
             self._supervisor.poll()
+            if self._keeper is not None:
+                self._keeper.poll()
             self._recorder.record(running=True)
             time.sleep(_POLL_S)
 

@@ -23,6 +23,7 @@ import psycopg
 import structlog
 from psycopg import sql
 
+from sentinet_dagster.runtime.disk import says_full
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.logs import log_tail, rotate
 from sentinet_dagster.runtime.pids import survivors
@@ -103,7 +104,7 @@ class EmbeddedPostgres:
         """The running server: the one found, or a new one. Its databases exist. Again is no change.
 
         Raises:
-            UserError: no place for the data, the port is taken, the programs are missing.
+            UserError: no place or no room for the data, the port is taken, the programs are missing.
             ProcessFailed: the server did not come up; the message ends with its log.
         """
         self._cluster.exists()  # says so where it is another user's
@@ -237,6 +238,8 @@ class EmbeddedPostgres:
         tail = log_tail(self._log_file, written)
         if "could not bind" in tail and self._port is None:
             return None
+        if says_full(tail):
+            raise self._cluster.refuse_full_disk()
         raise ProcessFailed("postgres", f"ended with {child.returncode} while starting", tail)
 
     def _clear_remains(self, patience_s: float = ORPHANS_S) -> None:

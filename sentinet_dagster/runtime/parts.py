@@ -33,6 +33,7 @@ class Database:
     url: str = field(repr=False)
     dagster_url: str = field(repr=False)
     pid: int | None = None  # of the home's own server
+    server: EmbeddedPostgres | None = None  # that server, bound to the port it has
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,8 @@ def opened_database(home: Home, environ: Mapping[str, str]) -> Iterator[Database
     try:
         found = server.start()
         home.record_port("postgres", found.port)
-        yield Database(found.url(), found.url("sentinet_dagster"), found.pid)
+        bound = EmbeddedPostgres(home.postgres, home.log_file("postgres"), port=found.port)
+        yield Database(found.url(), found.url("sentinet_dagster"), found.pid, bound)
     finally:
         server.stop()
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import psutil
 import structlog
 
+from sentinet_dagster.runtime.disk import free_bytes, says_full
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 from sentinet_dagster.runtime.postgres_binaries import Account, shared_state
 
@@ -122,7 +123,7 @@ class PostgresCluster:
         `sync` false: a power cut in the next seconds may ruin it.
 
         Raises:
-            UserError: there is no place that the account can reach.
+            UserError: there is no place that the account can reach, or no room.
             ProcessFailed: `initdb` failed.
         """
         folder = self._make_folder(account)
@@ -136,10 +137,21 @@ class PostgresCluster:
             made = account.run(_initdb(binaries, partial, once) + ([] if sync else ["--no-sync"]))
         finally:
             once.unlink(missing_ok=True)
+        if made.returncode != 0 and says_full(made.stderr):
+            shutil.rmtree(partial, ignore_errors=True)
+            raise self.refuse_full_disk()
         if made.returncode != 0:
             raise ProcessFailed("initdb", f"ended with {made.returncode}", made.stderr.strip())
         partial.rename(folder / "data")
         log.info("database made", directory=str(folder))
+
+    def refuse_full_disk(self) -> UserError:
+        """What to say where the server finds no room for its files."""
+        left = free_bytes(self.data) / 2**20
+        return UserError(
+            f"the disk of {self.data} is full ({left:.0f} MB left): make room and start again; "
+            "what is in the database is whole"
+        )
 
     def delete(self) -> None:
         """Remove everything, also what lies outside `directory`. The server must not run."""

@@ -105,6 +105,25 @@ order by expiring.relation;
 -- Whether the database is migrated as far as to say how it stores.
 select to_regprocedure('ops.sizes()') is not null as has_storage;
 
+-- name: last_batch
+-- The number of the newest batch of the ledger; 0 where there is none.
+select coalesce(max(batch_id), 0) as batch_id
+from ops.ingest_batches;
+
+-- name: short_lived
+-- Of the facts that batches after `batch` brought: the first of those that are too old to be kept, for how long facts are
+-- kept, and what removes the rest. Nulls where all of them stay: one row.
+select
+    min(lower(batches.touched)) as first_fact,
+    min(expiring.keep) as keep,
+    min(expiring.removed_by) as removed_by
+from ops.ingest_batches as batches
+inner join ops.expiring() as expiring
+    on
+        'market.' || batches.relation = expiring.relation
+        and lower(batches.touched) < expiring.before
+where batches.batch_id > %(batch)s::bigint;
+
 -- name: market_state
 -- The last judged window of every instrument watched, and the prices of the windows since `since`, oldest first.
 with recent as (

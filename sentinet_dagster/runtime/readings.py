@@ -145,6 +145,26 @@ def storage(connection: Connection) -> dict[str, StoredSize]:
     }
 
 
+@dataclass(frozen=True, slots=True)
+class ShortLived:
+    """Facts that came in too old to stay: the first, for how long facts are kept, what removes the rest."""
+
+    first_fact: datetime
+    keep: timedelta
+    removed_by: str  # policy, chunks, rows
+
+
+def last_batch(connection: Connection) -> int:
+    """The number of the newest batch."""
+    return int(_rows(connection, "last_batch")[0]["batch_id"])
+
+
+def short_lived(connection: Connection, batch: int) -> ShortLived | None:
+    """What of the batches after `batch` retention will remove; None: nothing."""
+    row = _rows(connection, "short_lived", batch=batch)[0]
+    return None if row["first_fact"] is None else ShortLived(**row)
+
+
 def market_state(connection: Connection, since: datetime) -> Sequence[Mapping[str, Any]]:
     """A row an instrument: its last judged window (null: none since `since`), and prices, oldest first."""
     return _rows(connection, "market_state", since=since)

@@ -18,7 +18,8 @@ import psutil
 import structlog
 
 from sentinet_dagster.runtime import database
-from sentinet_dagster.runtime.database_url import without_password
+from sentinet_dagster.runtime.database_url import outages_told, without_password
+from sentinet_dagster.runtime.disk import is_full
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 from sentinet_dagster.runtime.home import Home
@@ -26,6 +27,7 @@ from sentinet_dagster.runtime.instruments import Instrument
 from sentinet_dagster.runtime.logs import log_tail, rotate
 from sentinet_dagster.runtime.parts import Database, Parts, Ports, lay_out_dagster_home, opened_database
 from sentinet_dagster.runtime.processes import Supervisor
+from sentinet_dagster.runtime.server_keeper import ServerKeeper
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state, write_state
 from sentinet_dagster.storage import StorageSettings
@@ -42,32 +44,51 @@ class Recorder:
     """Keeps the home's `state.json` equal to what the supervisor says."""
 
     def __init__(
-        self, home: Home, supervisor: Supervisor, addresses: Mapping[str, str], opened: Database
+        self,
+        home: Home,
+        supervisor: Supervisor,
+        addresses: Mapping[str, str],
+        database_url: str,
+        keeper: ServerKeeper | None,
     ) -> None:
         self._home = home
         self._supervisor = supervisor
         self._addresses = dict(addresses)
-        self._database = opened
+        self._database = without_password(database_url)
+        self._keeper = keeper
         self._written: RunState | None = None
 
     def record(self, running: bool) -> None:
-        """Write the state if it is another than the last."""
+        """Write the state if it is another than the last. On a full disk the last one stays."""
         processes = {
             status.name: ProcessState(status.state.value, status.pid, status.restarts)
             for status in self._supervisor.status()
         }
-        if self._database.pid is not None:
-            processes = {"postgres": ProcessState("running", self._database.pid, 0)} | processes
+        if self._keeper is not None:
+            processes = {"postgres": self._keeper.state()} | processes
         state = RunState(
             owner=os.getpid(),
             phase="running" if running else "starting",
-            database=without_password(self._database.url),
+            database=self._database,
             addresses=self._addresses,
             processes=processes,
         )
-        if state != self._written:
+        if state == self._written:
+            return
+        try:
             write_state(self._home, state)
+        except OSError as error:
+            if not is_full(error):
+                raise
+        else:
             self._written = state
+
+
+def keeper_of(opened: Database) -> ServerKeeper | None:
+    """Who keeps the home's own server up; None: the server is not ours."""
+    if opened.server is None or opened.pid is None:
+        return None
+    return ServerKeeper(opened.server, opened.pid)
 
 
 def start_dagster(supervisor: Supervisor, parts: Parts) -> None:
@@ -120,12 +141,13 @@ def _serve(
     with opened_database(home, environ) as opened, Supervisor() as supervisor:
         try:
             parts = Parts(home, opened, ports, config_directory)
-            recorder = Recorder(
-                home, supervisor, {"dagster": ports.dagster_url, "ingest": ports.ingest_url}, opened
-            )
+            addresses = {"dagster": ports.dagster_url, "ingest": ports.ingest_url}
+            keeper = keeper_of(opened)
+            recorder = Recorder(home, supervisor, addresses, opened.url, keeper)
             recorder.record(running=False)
-            database.migrate(opened.url, storage)
-            database.watch(opened.url, instruments)
+            with outages_told(opened.url):
+                database.migrate(opened.url, storage)
+                database.watch(opened.url, instruments)
             start_dagster(supervisor, parts)
             supervisor.start(parts.ingest())
             supervisor.wait_until_ready()
@@ -136,6 +158,8 @@ def _serve(
             while True:
                 time.sleep(_POLL_S)
                 supervisor.poll()
+                if keeper is not None:
+                    keeper.poll()
                 recorder.record(running=True)
         finally:
             supervisor.stop_all(STOP_PROCESSES_S)

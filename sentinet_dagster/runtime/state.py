@@ -23,6 +23,7 @@ class ProcessState(msgspec.Struct, frozen=True):
     state: str
     pid: int | None
     restarts: int
+    failure: str | None = None  # why it waits to be started again, where that is known
 
 
 class RunState(msgspec.Struct, frozen=True):

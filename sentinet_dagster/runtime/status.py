@@ -5,17 +5,20 @@ What lives here: putting together what the supervisor, the operating system and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from sentinet_dagster.runtime import readings
 from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import without_password
+from sentinet_dagster.runtime.disk import free_bytes
 from sentinet_dagster.runtime.home import Home
-from sentinet_dagster.runtime.state import RunState, read_state
+from sentinet_dagster.runtime.state import ProcessState, RunState, read_state
 from sentinet_dagster.storage import STORED
 
 RATE_SPAN = timedelta(seconds=30)
+LITTLE_ROOM_MB = 1024.0
 _CHUNKED = tuple(stored.relation for stored in STORED if stored.chunks)
 
 
@@ -41,6 +44,32 @@ def process_table(state: RunState | None) -> dict[str, dict[str, Any]]:
             "rss_mb": None if use is None else round(use.rss_mb, 1),
         }
     return table
+
+
+def disk_status(home: Home) -> dict[str, float]:
+    """Megabytes that are left on the home's disk, and on that of its database where there is one."""
+    cluster = home.postgres / "cluster"
+    places = {"home": home.path} | ({"database": cluster.resolve()} if cluster.exists() else {})
+    return {name: round(free_bytes(place) / 2**20, 1) for name, place in places.items()}
+
+
+def problems(state: RunState | None, free_mb: Mapping[str, float]) -> list[str]:
+    """What a human must act on, a line each."""
+    found = [f"{name} is down: {process.failure}" for name, process in _failed(state).items()]
+    for place, left in free_mb.items():
+        if left < LITTLE_ROOM_MB:
+            found.append(f"the disk of the {place} has {left:,.0f} MB left: make room")
+    return found
+
+
+def has_database(state: RunState | None) -> bool:
+    """Whether to ask the database: not where the one who runs here knows why it is down."""
+    return "postgres" not in _failed(state)
+
+
+def _failed(state: RunState | None) -> dict[str, ProcessState]:
+    processes = {} if state is None else state.processes
+    return {name: process for name, process in processes.items() if process.failure is not None}
 
 
 def database_status(connection: readings.Connection, url: str) -> dict[str, Any]:

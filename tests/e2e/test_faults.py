@@ -171,9 +171,14 @@ def kill(process: str) -> Callable[[Sentinet], None]:
 
 def restart_the_database(sentinet: Sentinet) -> None:
     """At once, in the middle of everything, as after a crash."""
-    os.kill(sentinet.server().pid, signal.SIGQUIT)
-    until(lambda: sentinet.postgres.running() is None, "the end of the database")
-    sentinet.postgres.start()
+    before = sentinet.server().pid
+    os.kill(before, signal.SIGQUIT)
+
+    def is_up_again() -> bool:
+        found = sentinet.postgres.running()
+        return found is not None and found.pid != before
+
+    until(is_up_again, "the database, started again")
 
 
 FAULTS: dict[str, list[Callable[[Sentinet], None]]] = {

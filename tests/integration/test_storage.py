@@ -15,7 +15,7 @@ from ingest_daemon.store import Store
 from sentinet_dagster.partitions import in_microseconds
 from sentinet_dagster.runtime import readings, status
 from sentinet_dagster.runtime.database import SQL, migrate
-from sentinet_dagster.storage import Edition, StorageSettings, load_storage
+from sentinet_dagster.storage import STORED, Edition, StorageSettings, Stored, load_storage
 from tests.integration.judging import Desk, open_desk
 from tests.integration.market_facts import batch, events
 
@@ -231,6 +231,50 @@ def test_a_changed_value_is_applied_and_the_rest_left_alone(
     changed = {relation for relation in after if after[relation] != before[relation]}
     assert changed == {"ops.ingest_batches"}
     assert after["ops.ingest_batches"][0] == 14 * DAY
+
+
+# Rows that stay: instruments, alerts and what became of them, models, and what is remembered in a few rows.
+KEPT_WHATEVER_THEIR_AGE = {
+    "market.instruments",
+    "model.models",
+    "ops.migrations",
+    "ops.plans",
+    "ops.storage",
+    "surveillance.alert_events",
+    "surveillance.alerts",
+    "surveillance.failed_ranges",
+    "surveillance.late_hours",
+}
+
+
+def test_every_relation_is_either_kept_or_said_for_how_long(owner: psycopg.Connection[Any]) -> None:
+    """A migration that makes a table which grows, and does not say how long its rows stay, fails here."""
+    tables = owner.execute(
+        "select format('%I.%I', schemaname, tablename) from pg_tables"
+        " where schemaname in ('market', 'surveillance', 'model', 'ops')"
+    ).fetchall()
+    growing = {stored.relation for stored in STORED if not stored.relation.startswith("rollup.")}
+    assert {name for (name,) in tables} == growing | KEPT_WHATEVER_THEIR_AGE
+    assert not growing & KEPT_WHATEVER_THEIR_AGE
+
+
+@pytest.mark.parametrize(
+    "stored", [stored for stored in STORED if stored.chunks], ids=lambda stored: stored.relation
+)
+def test_a_late_row_is_held_against_few_rows_of_the_columnstore(
+    owner: psycopg.Connection[Any], stored: Stored
+) -> None:
+    """The columns of a hypertable's keys, all of them, decide where in the columnstore a row lies."""
+    keys = owner.execute(
+        "select array(select attname::text from pg_attribute"
+        " where attrelid = indrelid and attnum = any (indkey)) from pg_index"
+        " where indrelid = %s::regclass and indisunique",
+        [stored.relation],
+    ).fetchall()
+    placed = f"{stored.segment_by or ''}, {stored.order_by}".split(", ")
+    assert keys
+    for (columns,) in keys:
+        assert set(columns) <= set(placed), stored.relation
 
 
 def test_status_says_what_the_edition_means(desk: Desk, owner: psycopg.Connection[Any]) -> None:

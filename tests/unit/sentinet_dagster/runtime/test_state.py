@@ -9,7 +9,7 @@ import pytest
 
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state, write_state
-from sentinet_dagster.runtime.status import process_table, running_state
+from sentinet_dagster.runtime.status import disk_status, has_database, problems, process_table, running_state
 
 STATE = RunState(
     owner=os.getpid(),
@@ -59,3 +59,30 @@ def test_processes_are_told_with_what_they_use() -> None:
         "pid": None, "state": "waiting", "restarts": 4, "cpu_s": None, "rss_mb": None,
     }  # fmt: skip
     assert process_table(None) == {}
+
+
+DOWN = RunState(
+    owner=1, phase="running", processes={"postgres": ProcessState("waiting", None, 2, "the disk is full")}
+)
+
+
+def test_a_database_that_is_down_is_a_problem_and_is_not_asked() -> None:
+    assert problems(DOWN, {}) == ["postgres is down: the disk is full"]
+    assert not has_database(DOWN)
+    assert problems(STATE, {}) == []
+    assert has_database(STATE)
+    assert has_database(None)
+
+
+def test_little_room_is_a_problem() -> None:
+    assert problems(None, {"home": 5000.0, "database": 12.4}) == [
+        "the disk of the database has 12 MB left: make room"
+    ]
+
+
+def test_room_is_told_for_the_home_and_its_database(home: Home) -> None:
+    assert set(disk_status(home)) == {"home"}
+    assert disk_status(home)["home"] > 0
+    (home.postgres / "cluster").mkdir()
+    assert set(disk_status(home)) == {"home", "database"}
+    assert set(disk_status(Home(home.path / "not" / "yet"))) == {"home"}
