@@ -6,8 +6,8 @@ a translation of each kind of its own).
 
 A rule of single rows is a condition on the columns of `batch`: it holds or not whatever range is looked at,
 so it may set rows aside. A rule of a range is a query over `batch`, the rows of the range: it tells, and
-names keys. Both may name %(start)s::timestamptz and %(end)s::timestamptz. As in SQL and in GX, a null breaks no
-rule but `Present`.
+names keys. Both may name %(start)s::timestamptz and %(end)s::timestamptz. As in SQL and in GX, a null breaks
+no rule but `Present`.
 """
 
 from __future__ import annotations
