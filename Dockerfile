@@ -24,8 +24,10 @@ RUN uv pip install --python /opt/sentinet/bin/python --compile-bytecode --constr
 
 FROM build AS build-dagster
 COPY dagster.yaml workspace.yaml ./
+COPY dbt_project dbt_project
 RUN uv pip install --python /opt/sentinet/bin/python --compile-bytecode --constraint constraints.txt \
-      --editable '.[dagster]'
+      --editable '.[dagster]' \
+    && python -m sentinet_dagster.rollups
 
 FROM base AS ingest
 COPY --from=build-ingest /opt/sentinet /opt/sentinet

@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
+DBT_STAMP := $(VENV)/.parsed-dbt
 # Byte-code is part of the set-up: Dagster starts processes, and compiling at each start costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -15,7 +16,7 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: install
-install: $(STAMP) ## Set up .venv; then .venv/bin/sentinet works
+install: $(DBT_STAMP) ## Set up .venv; then .venv/bin/sentinet works
 
 $(BIN)/uv: constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -28,7 +29,11 @@ $(STAMP): pyproject.toml constraints.txt $(BIN)/uv
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded,quality]'
 	@touch $@
 
-$(DEV_STAMP): $(STAMP)
+$(DBT_STAMP): $(STAMP) $(shell find dbt_project -type f)
+	@$(BIN)/python -m sentinet_dagster.rollups
+	@touch $@
+
+$(DEV_STAMP): $(DBT_STAMP)
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --group dev
 	@touch $@
 
@@ -36,11 +41,11 @@ $(DEV_STAMP): $(STAMP)
 install-dev: $(DEV_STAMP) ## Set up .venv with what the checks need
 
 .PHONY: demo
-demo: $(STAMP) ## Simulated market, live, in the terminal (DEMO_FOR=150s, DEMO_ARGS='--summary FILE')
+demo: $(DBT_STAMP) ## Simulated market, live, in the terminal (DEMO_FOR=150s, DEMO_ARGS='--summary FILE')
 	@$(BIN)/sentinet demo $(if $(DEMO_FOR),--for $(DEMO_FOR)) $(DEMO_ARGS)
 
 .PHONY: up
-up: $(STAMP) ## Start Sentinet in the background: database, ingest daemon, Dagster
+up: $(DBT_STAMP) ## Start Sentinet in the background: database, ingest daemon, Dagster
 	@$(BIN)/sentinet up
 
 .PHONY: down
@@ -58,6 +63,7 @@ lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/sqlfluff lint --disable-progress-bar sql
+	$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
 
 .PHONY: check
 check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
@@ -69,6 +75,10 @@ test: check ## Install what is needed and run every check
 .PHONY: constraints
 constraints: ## Resolve the pins anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --no-header --no-annotate --output-file constraints.txt
+
+.PHONY: dbt-docs
+dbt-docs: $(DBT_STAMP) ## Write dbt's documentation of schema rollup (DOCS_DIR=.sentinet/dbt-docs)
+	@$(BIN)/sentinet rollups docs $(or $(DOCS_DIR),.sentinet/dbt-docs)
 
 .PHONY: clean
 clean: ## Remove .venv and caches; state under .sentinet stays

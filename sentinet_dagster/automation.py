@@ -21,7 +21,9 @@ from dagster import (
     schedule,
 )
 
+from sentinet_dagster.assets.dagster_runs import DAGSTER_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
+from sentinet_dagster.assets.rollups import ROLLUP_CHECKS
 from sentinet_dagster.assets.soundness import (
     CHECKED_ALONE,
     ENGINE_TAG,
@@ -40,6 +42,7 @@ __all__ = [
     "check_quality_daily",
     "judge_windows",
     "maintain_storage_daily",
+    "prune_runs_hourly",
     "retrain_models_daily",
 ]
 
@@ -68,7 +71,7 @@ retrain_models_daily = define_asset_job(
 
 check_judgement_hourly = define_asset_job(
     "check_judgement_hourly",
-    selection=AssetSelection.all_asset_checks() - _CHECKS_OF_RUNS,
+    selection=AssetSelection.all_asset_checks() - _CHECKS_OF_RUNS - AssetSelection.checks(*ROLLUP_CHECKS),
     executor_def=in_process_executor,
     description="Check facts and judgement of the range in the tags, without one of the last full hour.",
 )
@@ -88,6 +91,15 @@ maintain_storage_daily = define_asset_job(
     executor_def=in_process_executor,
     run_tags={"dagster/max_runtime": "21600"},
     description="Remove what is older than config/storage.yaml keeps it, where the server does not do so.",
+)
+
+
+prune_runs_hourly = define_asset_job(
+    "prune_runs_hourly",
+    selection=AssetSelection.assets(*DAGSTER_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "3600"},
+    description="Delete old runs of micro-batches with their events and logs, but each partition's newest.",
 )
 
 
@@ -131,6 +143,14 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
+prune_runs_hourly_schedule = ScheduleDefinition(
+    job=prune_runs_hourly,
+    cron_schedule="25 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Twenty-five past the hour.",
+)
+
 maintain_storage_daily_schedule = ScheduleDefinition(
     job=maintain_storage_daily,
     cron_schedule="40 1 * * *",
@@ -144,11 +164,13 @@ JOBS: Final = [
     retrain_models_daily,
     check_judgement_hourly,
     check_quality_daily,
+    prune_runs_hourly,
     maintain_storage_daily,
 ]
 SCHEDULES: Final = [
     retrain_models_daily_schedule,
     check_judgement_hourly_schedule,
     check_quality_daily_schedule,
+    prune_runs_hourly_schedule,
     maintain_storage_daily_schedule,
 ]

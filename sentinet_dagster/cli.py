@@ -22,6 +22,7 @@ from sentinet_dagster.commands import (
     demo,
     migrate,
     replay,
+    rollups,
     service,
     venues,
 )
@@ -46,6 +47,7 @@ app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
+app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
 
 

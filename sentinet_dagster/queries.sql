@@ -321,6 +321,53 @@ select
     max(committed_at) as committed_at
 from newest;
 
+-- name: keeping_up
+-- Seconds of received data that are not judged yet: one row, or none before anything was received and judged.
+with
+newest as (
+    select max_received_at
+    from ops.ingest_batches
+    order by xid desc
+    limit 1000
+),
+
+edges as (
+    select
+        least(max(newest.max_received_at), clock_timestamp()) as received_until,
+        (select max(scores.window_start) + interval '5 seconds' from surveillance.scores as scores) as judged_until
+    from newest
+    having count(*) > 0
+)
+
+select greatest(extract(epoch from received_until - judged_until), 0)::double precision as behind_s
+from edges
+where judged_until is not null;
+
+-- name: note_latency
+-- Keep the delays of the minutes that have ended since the last one kept, at most ten: the minutes.
+insert into ops.latency_1m (minute, stage, samples, p50_s, p95_s, max_s)
+select minutes.minute, delays.stage, delays.samples, delays.p50_s, delays.p95_s, delays.max_s
+from generate_series(
+    greatest(
+        date_trunc('minute', clock_timestamp()) - interval '10 minutes',
+        (select max(minute) + interval '1 minute' from ops.latency_1m)
+    ),
+    date_trunc('minute', clock_timestamp()) - interval '1 minute',
+    interval '1 minute'
+) as minutes (minute)
+cross join lateral ops.latency(minutes.minute, minutes.minute + interval '1 minute') as delays
+on conflict do nothing
+returning minute;
+
+-- name: dagster_sizes
+-- Of Dagster's own database: bytes in all, of events, of runs, of ticks. One row.
+select
+    pg_database_size(current_database()) as database,
+    coalesce(pg_total_relation_size(to_regclass('event_logs')), 0) as events,
+    coalesce(pg_total_relation_size(to_regclass('runs')), 0)
+    + coalesce(pg_total_relation_size(to_regclass('run_tags')), 0) as runs,
+    coalesce(pg_total_relation_size(to_regclass('job_ticks')), 0) as ticks;
+
 -- name: lock_hour
 -- Wait until no other session judges this hour of the relation.
 select pg_advisory_lock(hashtext(%(relation)s::text), %(hour)s::integer);
@@ -546,6 +593,76 @@ select
     min(window_start) as first_window,
     max(window_start) as last_window
 from surveillance.features;
+
+-- name: rollups
+-- The continuous aggregates of schema rollup, and which of them each is made of.
+select name, reads
+from rollup.continuous_aggregates
+order by name;
+
+-- name: rollups_are_stale
+-- Whether facts were committed that some rollup has not seen, or one was never filled: one row.
+select exists(
+    select 1
+    from rollup.continuous_aggregates as aggregates
+    where
+        aggregates.refreshed_to is null
+        or exists(
+            select 1
+            from ops.ingest_batches as batches
+            where
+                batches.xid >= aggregates.refreshed_to
+                and batches.xid < pg_snapshot_xmin(pg_current_snapshot())
+                and batches.relation = any(aggregates.facts)
+        )
+) as are_stale;
+
+-- name: stale_buckets
+-- Who keeps a rollup up to date, and the spans of its buckets that are not: one row.
+select
+    aggregates.is_native,
+    found.horizon::text as horizon,
+    found.stale
+from rollup.continuous_aggregates as aggregates
+cross join lateral rollup.stale_buckets(aggregates.name) as found
+where aggregates.name = %(name)s::text;
+
+-- name: refresh_rollup
+-- Make the stale buckets of a rollup anew: one row.
+select rollup.refresh(%(name)s::text) as rows;
+
+-- name: refresh_native_rollup
+-- Have TimescaleDB make the stale buckets of [start, end) anew; a null is for ever.
+call refresh_continuous_aggregate(
+    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, %(end)s::timestamptz
+);
+
+-- name: rebuild_native_rollup
+-- Have TimescaleDB make every bucket from `start` on anew, stale or not.
+call refresh_continuous_aggregate(
+    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, null, force => true
+);
+
+-- name: rollup_refreshed
+-- Note how far a rollup that TimescaleDB keeps is up to date.
+update rollup.continuous_aggregates
+set refreshed_to = %(horizon)s::text::xid8, refreshed_at = clock_timestamp()
+where name = %(name)s::text
+returning name;
+
+-- name: rebuild_rollup
+-- Forget how far a rollup is up to date, so that all of it is to be made anew: one row.
+update rollup.continuous_aggregates
+set refreshed_to = null
+where name = %(name)s::text
+returning is_native, pg_snapshot_xmin(pg_current_snapshot())::text as horizon;
+
+-- name: facts_of_rollup
+-- The bucket of the first fact that a rollup is made of; null where there are none: one row.
+select date_bin(aggregates.bucket_width, facts.low, '1970-01-01 00:00:00+00') as first_bucket
+from rollup.continuous_aggregates as aggregates
+cross join lateral rollup.span_of_facts(aggregates.facts) as facts
+where aggregates.name = %(name)s::text;
 
 -- name: expiring
 -- The relations that grow with time: what removes rows that are too old (a policy, chunks, rows) and from when on they are

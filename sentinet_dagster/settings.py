@@ -6,6 +6,7 @@
     SENTINET_LATE_HORIZON        seconds after their time; facts received later wait for a backfill (86400)
     SENTINET_TICK_WAIT           seconds a tick waits for the next window to close, below 5 (3.8; push: 0)
     SENTINET_CONFIG_DIR          the folder of surveillance.yaml (<repository>/config)
+    SENTINET_HOME                where what dbt has parsed is kept (.sentinet)
     SENTINET_NOTIFY_URL          where to POST what an operator must know, as JSON (nowhere: it is logged)
 
 SENTINET_DATABASE_URL is read by Dagster itself when a run starts, as `EnvVar`.
@@ -39,6 +40,7 @@ class Settings:
     late_horizon: timedelta
     tick_wait: timedelta
     config_dir: Path
+    home: Path
     notify_url: str
 
 
@@ -60,6 +62,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         # The 5 s between ticks, less what Dagster needs to start one and to launch what it asks for.
         tick_wait=_seconds(environment, "SENTINET_TICK_WAIT", "0" if push else "3.8", most=4.9),
         config_dir=Path(environment.get("SENTINET_CONFIG_DIR") or _REPOSITORY / "config"),
+        home=Path(environment.get("SENTINET_HOME") or ".sentinet").expanduser().absolute(),
         notify_url=_http_url(environment, "SENTINET_NOTIFY_URL"),
     )
 

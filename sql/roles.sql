@@ -50,7 +50,9 @@ grant select, insert on ops.ingest_batches to sentinet_ingest;
 -- Surveillance: Dagster and dbt. Alerts are retracted, never deleted; what happened to one is never changed.
 grant usage on schema market, surveillance, model, ops, rollup to sentinet_surveillance;
 grant create on schema rollup to sentinet_surveillance;
-grant select on all tables in schema market, surveillance, model, ops, rollup to sentinet_surveillance;
+-- What it made there is its own, but for what was taken away above.
+grant all on all tables in schema rollup to sentinet_surveillance;
+grant select on all tables in schema market, surveillance, model, ops to sentinet_surveillance;
 grant insert, update, delete on all tables in schema surveillance, ops to sentinet_surveillance;
 revoke delete on surveillance.alerts, surveillance.alert_events from sentinet_surveillance;
 revoke update on surveillance.alert_events from sentinet_surveillance;
@@ -83,6 +85,13 @@ begin
         end if;
         execute format('alter %s %s owner to sentinet_surveillance', made.kind, made.relation);
     end loop;
+    for made in
+        select oid::regprocedure as routine
+        from pg_proc
+        where pronamespace = 'rollup'::regnamespace and proowner <> 'sentinet_surveillance'::regrole
+    loop
+        execute format('alter routine %s owner to sentinet_surveillance', made.routine);
+    end loop;
     if exists (select from pg_database where datname = current_setting('sentinet.dagster_database')) then
         execute format(
             'alter database %I owner to sentinet_surveillance', current_setting('sentinet.dagster_database')
@@ -94,7 +103,8 @@ $$;
 -- An analyst: judgement, sums, and how whole the data is. No raw frame, no model's bytes, no way to write.
 grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst;
 grant select on all tables in schema surveillance, rollup to sentinet_analyst;
-grant select on market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.check_results
+grant select on
+market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m, ops.check_results
 to sentinet_analyst;
 grant select (
     model_id, model, trained_from, trained_through, effective_from, feature_names, threshold, samples, created_at

@@ -31,6 +31,10 @@ from tests import timescale_tree
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+# The code location keeps there what dbt has parsed; from one test session to the next, and in no checkout.
+_CACHE = Path(os.environ.get("SENTINET_TEST_CACHE", Path("~/.cache/sentinet").expanduser()))
+os.environ.setdefault("SENTINET_HOME", str(_CACHE / "home"))
+
 
 @pytest.fixture(autouse=True)
 def unset_logging() -> Iterator[None]:

@@ -18,6 +18,7 @@ from dagster import AssetCheckKey, AssetCheckResult, AssetCheckSeverity, AssetCh
 
 from sentinet_dagster.quality.checking import Checked, CheckResult, check_rows, store
 from sentinet_dagster.quality.expectations import Suite
+from sentinet_dagster.quality.rollup_suites import ROLLUPS
 from sentinet_dagster.quality.suites import ALERTS, FACTS, WINDOWS
 from sentinet_dagster.resources import Timescale
 
@@ -28,7 +29,7 @@ ENGINE_TAG: Final = "sentinet/checks"
 
 FULL: Final = "full"
 
-CHECKED_ALONE: Final[Sequence[Suite]] = (*FACTS, WINDOWS, ALERTS)
+CHECKED_ALONE: Final[Sequence[Suite]] = (*FACTS, WINDOWS, ALERTS, *ROLLUPS)
 """The suites with an asset check of their own, over any range."""
 
 _WINDOWS: Final = AssetKey(["surveillance", "windows"])

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json
+from sentinet_dagster.commands.console import JsonOption, log_to_stderr, parse_duration, print_json
+from sentinet_dagster.runtime.errors import UserError
+
+LEAST_S = 60.0
 
 app = typer.Typer(help="Measure a part of the work on this machine.", rich_markup_mode=None)
 
@@ -62,3 +66,50 @@ def store(
             f"{result['rows_per_s']:,.0f} rows/s: {result['rows']:,} rows in {result['batches']} batches, "
             f"{result['seconds']:.2f} s in the store"
         )
+
+
+@app.command("microbatch")
+def microbatch(
+    run_for: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="Measured time: half with the sensor, a quarter with push, a quarter as Dagster comes.",
+        ),
+    ] = "10m",
+    instruments: Annotated[int, typer.Option(help="Instruments of the simulated market, from 12.")] = 20,
+    events_per_second: Annotated[float, typer.Option(min=1, help="Frames a second, of all of them.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the market and the script.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Delay and price of a micro-batch: a whole Sentinet under load on this machine, nothing else of it kept.
+
+    `sentinet_dagster/runtime/microbatch.py` says what the numbers mean.
+    """
+    from sentinet_dagster.runtime.microbatch import Options, measure_microbatch
+
+    log_to_stderr()
+    duration = parse_duration(run_for)
+    if duration.total_seconds() < LEAST_S:
+        raise UserError(f"--for {run_for}: write {LEAST_S:g}s or more, such as 10m")
+    result = measure_microbatch(Options(duration, instruments, events_per_second, seed), os.environ)
+    if as_json:
+        print_json(result)
+        return
+    for name, measured in (
+        ("sensor", result),
+        ("push", result["push"]),
+        ("default", result["default_setup"]),
+    ):
+        typer.echo(_sentence(name, measured))
+
+
+def _sentence(name: str, measured: dict[str, Any]) -> str:
+    delays = measured["row_to_alert_s"]
+    told = " / ".join("–" if delays[key] is None else f"{delays[key]:.1f}" for key in ("p50", "p95", "max"))
+    return (
+        f"{name:<8} {measured['runs']} runs, {measured['failed']} failed; "
+        f"row to alert {told} s (p50 / p95 / max); "
+        f"{measured['cpu_s_per_batch']['total']:.2f} CPU s a batch, "
+        f"{measured['dagster_mb_per_day']:g} MB of Dagster's data a day"
+    )

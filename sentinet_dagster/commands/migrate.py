@@ -39,9 +39,9 @@ def migrate(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Apply what is missing: migrations, storage.yaml, roles, the instruments of the configuration."""
+    """Apply what is missing: migrations, storage.yaml, roles, the configured instruments, rollups."""
     from sentinet_dagster.commands.database import config_directory, configured_instruments, open_database
-    from sentinet_dagster.runtime import copying, database
+    from sentinet_dagster.runtime import copying, database, rollups
     from sentinet_dagster.runtime.database_url import without_password
     from sentinet_dagster.runtime.home import Home
     from sentinet_dagster.runtime.roles import Passwords
@@ -55,7 +55,9 @@ def migrate(
         if copy_from_home is not None:
             copied = copying.copy_from_home(Home(copy_from_home.expanduser().absolute()), url)
         loaded = database.watch(url, instruments)
+        deployed = rollups.deploy(url, Home.from_environment(os.environ).path)
     result = {**_result(done, loaded), "database": without_password(url), "copied": copied}
+    result["rollups"] = "deployed" if deployed else "unchanged"
     for table in done.to_move:
         say(f"sentinet: {table} has rows and is no hypertable: see `sentinet migrate --to-hypertables`")
     if as_json:

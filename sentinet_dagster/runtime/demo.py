@@ -26,7 +26,7 @@ import structlog
 
 from ingest_daemon.replay import ReplayReport
 from ingest_daemon.venues.simulated import SimulatedMarket
-from sentinet_dagster.runtime import database, readings
+from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.dagster_api import DagsterApi, DagsterError
 from sentinet_dagster.runtime.demo_board import Board
 from sentinet_dagster.runtime.demo_config import render_config
@@ -154,6 +154,7 @@ class _Demo:
         with board.step("schema"):
             database.migrate(self._database.url)
             database.watch(self._database.url, self._instruments)
+            rollups.prepare(self._home.path)
         ports = parts.ports
         with Watch(self._database.url, ports.ingest_url, ports.dagster_url, lambda: board.script_at) as watch:
             board.watch = watch
@@ -196,8 +197,9 @@ class _Demo:
         self._until(history.is_over, "the history is taken in")
         with board.step("half an hour judged"):
             self._until(self._is_judged, "the history is judged")
-        with board.step("model learnt from it"):
+        with board.step("model learnt, rollups made"):
             self._learn()
+            rollups.deploy(self._database.url, self._home.path)
             self._until(self._is_learnt, "a model is learnt")
         return history.result()
 

@@ -21,7 +21,7 @@ STEPS = (
     "half an hour of history",
     "Dagster",
     "half an hour judged",
-    "model learnt from it",
+    "model learnt, rollups made",
 )
 
 

@@ -8,6 +8,7 @@ What never does: starting anything.
     ports.json part → port, so that `status` and the next start find them
     postgres/  the embedded database
     dagster/   DAGSTER_HOME
+    dbt/       what dbt has parsed
     logs/      <process>.log
 """
 
@@ -88,11 +89,12 @@ class Home:
         present = self.kind
         if present not in (None, kind):
             raise UserError(f"{self.path} holds a {present}, not a {kind}: {_ELSEWHERE}")
-        # An ingest daemon that was started by itself leaves its spool, which is no reason to refuse.
+        # An ingest daemon or a code location that was started by itself leaves its own, which is no reason to
+        # refuse.
         if (
             present is None
             and self.path.is_dir()
-            and any(each.name != "spool" for each in self.path.iterdir())
+            and any(each.name not in ("spool", "dbt") for each in self.path.iterdir())
         ):
             raise UserError(f"{self.path} is not empty and no home of Sentinet: {_ELSEWHERE}")
         try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from sentinet_dagster.runtime import database
+from sentinet_dagster.runtime import database, rollups
 from sentinet_dagster.runtime.database_url import outages_told, without_password
 from sentinet_dagster.runtime.disk import is_full
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
@@ -148,6 +148,7 @@ def _serve(
             with outages_told(opened.url):
                 database.migrate(opened.url, storage)
                 database.watch(opened.url, instruments)
+                rollups.deploy(opened.url, home.path)
             start_dagster(supervisor, parts)
             supervisor.start(parts.ingest())
             supervisor.wait_until_ready()

@@ -141,7 +141,8 @@ def _insert_trade(**changed: str) -> str:
     values = {
         name: changed.get(name, name)
         for name in (
-            "instrument_id", "trade_id", "time", "occurred_at", "received_at", "price", "size", "aggressor", "fills"
+            "instrument_id", "trade_id", "time", "occurred_at", "received_at",
+            "price", "size", "aggressor", "fills",
         )
     }  # fmt: skip
     return (

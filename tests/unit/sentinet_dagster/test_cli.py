@@ -18,7 +18,20 @@ from sentinet_dagster.commands.console import parse_duration, parse_time
 from sentinet_dagster.runtime.errors import UserError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-COMMANDS = ["demo", "up", "down", "status", "migrate", "replay", "alerts", "backfill", "benchmark", "venues"]
+COMMANDS = [
+    "demo",
+    "up",
+    "down",
+    "status",
+    "migrate",
+    "replay",
+    "alerts",
+    "backfill",
+    "check",
+    "benchmark",
+    "venues",
+    "rollups",
+]
 SETTINGS = (
     "SENTINET_HOME", "SENTINET_DATABASE_URL", "SENTINET_DAGSTER_DATABASE_URL", "SENTINET_CONFIG_DIR",
     "SENTINET_DAGSTER_PORT", "SENTINET_POSTGRES_PORT",
@@ -58,7 +71,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_explains_itself_and_knows_json(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inner = ["parse"] if command == "benchmark" else []
+    inner = {"benchmark": ["parse"], "rollups": ["refresh"]}.get(command, [])
     assert run([command, *inner, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
 
@@ -103,7 +116,7 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
     assert told.pop("problems") == []
     assert told == {
         "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
-        "addresses": {}, "feeds": {}, "judging": {},
+        "addresses": {}, "feeds": {}, "judging": {}, "latency": {}, "dagster": None,
     }  # fmt: skip
 
 

@@ -9,9 +9,60 @@ import sys
 from sentinet_dagster.definitions import defs
 
 MARKET = ["book_flows", "books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
+INSTRUMENTS = "market/instruments"
+NAMES = "rollup/stg_market__instruments"
+CONTINUOUS = {
+    "rollup/trade_bars_1m": ["market/trades"],
+    "rollup/trade_bars_5m": ["rollup/trade_bars_1m"],
+    "rollup/trade_bars_15m": ["rollup/trade_bars_5m"],
+    "rollup/trade_bars_1h": ["rollup/trade_bars_15m"],
+    "rollup/trade_bars_1d": ["rollup/trade_bars_1h"],
+    "rollup/quote_spreads_1m": ["market/quotes"],
+    "rollup/book_depth_1m": ["market/books"],
+    "rollup/reference_prices_1m": ["market/reference_prices"],
+    "rollup/feed_quality_1h": [
+        "market/feed_gaps",
+        INSTRUMENTS,
+        "market/rejected_frames",
+        "rollup/book_depth_1m",
+        "rollup/quote_spreads_1m",
+        "rollup/trade_bars_1m",
+    ],
+    "rollup/technical_indicators_1m": ["rollup/trade_bars_1m"],
+}
+VIEWS = {
+    "rollup/quote_bars_1m": [
+        "rollup/book_depth_1m",
+        "rollup/quote_spreads_1m",
+        "rollup/trade_bars_1m",
+    ],
+    "rollup/basis_1m": ["rollup/quote_spreads_1m", "rollup/reference_prices_1m", NAMES],
+    "rollup/spread_monitor": ["rollup/quote_bars_1m", NAMES],
+    "rollup/price_with_bands": [NAMES, "rollup/technical_indicators_1m"],
+    "rollup/correlation_latest": [NAMES, "surveillance/correlations"],
+    "rollup/alert_queue": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
+    "rollup/alert_outcomes": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
+    "rollup/market_overview": [
+        "rollup/feed_quality_1h",
+        "rollup/quote_bars_1m",
+        NAMES,
+        "rollup/trade_bars_1m",
+        "surveillance/alerts",
+    ],
+    NAMES: [INSTRUMENTS],
+    "rollup/stg_surveillance__alerts": [INSTRUMENTS, "surveillance/alerts"],
+    **{
+        f"rollup/stg_market__{name}": sorted([INSTRUMENTS, f"market/{name}"])
+        for name in MARKET
+        if name not in ("rejected_frames", "book_flows")
+    },
+}
 
 GRAPH = {
     **{f"market/{name}": [] for name in MARKET},
+    INSTRUMENTS: [],
+    **CONTINUOUS,
+    **VIEWS,
     "surveillance/windows": [f"market/{name}" for name in MARKET if name != "reference_prices"],
     "surveillance/features": ["surveillance/windows"],
     "surveillance/correlations": ["surveillance/features"],
@@ -23,6 +74,7 @@ GRAPH = {
         "surveillance/windows",
     ],
     "model/isolation_forest": ["surveillance/features"],
+    "ops/dagster_runs": [],
     "ops/storage": [f"market/{name}" for name in MARKET],
 }
 JOBS = {
@@ -36,11 +88,17 @@ JOBS = {
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
     "check_quality_daily": [],
+    "prune_runs_hourly": ["ops/dagster_runs"],
+    "refresh_rollups_minutely": sorted(CONTINUOUS),
+    "check_rollups_hourly": [],
     "maintain_storage_daily": ["ops/storage"],
 }
 SCHEDULES = {
+    "refresh_rollups_minutely_schedule": ("* * * * *", "refresh_rollups_minutely"),
+    "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
     "check_quality_daily_schedule": ("20 2 * * *", "check_quality_daily"),
+    "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
@@ -51,9 +109,14 @@ CHECKS = sorted(
     [
         *(f"market/{name}:{name}_are_fresh" for name in FACTS),
         *(f"market/{name}:{name}_are_sound" for name in FACTS),
-        *(f"market/{name}:columns_are_as_known" for name in MARKET),
+        *(f"market/{name}:columns_are_as_known" for name in [*MARKET, "instruments"]),
+        *(
+            f"rollup/trade_bars_{length}:trade_bars_{length}_are_sound"
+            for length in ("1m", "5m", "15m", "1h", "1d")
+        ),
         *(f"surveillance/{name}:columns_are_as_known" for name in JUDGED),
         "surveillance/alerts:alerts_are_sound",
+        "surveillance/alerts:alerts_keep_up",
         "surveillance/alerts:no_range_keeps_failing",
         "surveillance/windows:facts_were_sound",
         "surveillance/windows:new_windows_are_sound",
@@ -101,14 +164,30 @@ def test_schedules_sensors_and_checks_run_from_the_start() -> None:
     for each in [*repository.schedule_defs, *repository.sensor_defs]:
         assert each.default_status.value == "RUNNING", each.name
     checks = defs.resolve_asset_graph().asset_check_keys
-    assert sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in checks) == CHECKS
+    found = sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in checks)
+    assert [name for name in found if not name.startswith("rollup/")] == CHECKS
+
+
+def test_every_rollup_with_a_key_is_checked_for_it() -> None:
+    checks = defs.resolve_asset_graph().asset_check_keys
+    checked = {key.asset_key.to_user_string() for key in checks if "key" in key.name or "unique" in key.name}
+    keyed_by_their_tables = {f"rollup/stg_market__{name}" for name in MARKET if name != "feed_gaps"}
+    assert {*CONTINUOUS, *VIEWS} - keyed_by_their_tables <= checked
+
+
+def test_jobs_check_what_they_say() -> None:
+    def checked(job: str) -> set[str]:
+        keys = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
+        return {key.asset_key.path[0] for key in keys}
+
+    assert checked("check_judgement_hourly") == {"market", "surveillance"}
+    assert checked("check_rollups_hourly") == {"rollup"}
+    assert checked("refresh_rollups_minutely") == set()
 
 
 def test_loading_imports_nothing_slow_and_warns_of_nothing() -> None:
-    code = (
-        "import sys, sentinet_dagster.definitions\n"
-        "print([m for m in ('sklearn', 'scipy', 'adbc_driver_postgresql', 'pyarrow') if m in sys.modules])"
-    )
+    slow = ["sklearn", "scipy", "adbc_driver_postgresql", "pyarrow", "dbt", "dagster_dbt"]
+    code = f"import sys, sentinet_dagster.definitions\nprint([m for m in {slow} if m in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
     )

@@ -1,0 +1,96 @@
+{#- What the definitions of rollups are written with. The rest of macros/ is how they are made and kept. -#}
+
+
+{#- The start of the bucket that `column` lies in. Buckets are half-open and aligned to 1970-01-01 UTC, which is where
+    TimescaleDB puts buckets up to a day, too; a continuous aggregate takes no other function. -#}
+{% macro bucket_of(width, column) -%}
+    {%- if is_native() -%}
+        time_bucket('{{ width }}', {{ column }})
+    {%- else -%}
+        date_bin('{{ width }}', {{ column }}, timestamptz '1970-01-01 00:00:00+00')
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- Whether a row belongs to what is refreshed, or to the `look_back` before it that the refreshed rows stand on.
+    Outside of TimescaleDB's continuous aggregates a definition is a function of range_start and range_end. -#}
+{% macro in_range(column, look_back=none) -%}
+    {%- if is_native() or model.resource_type == 'unit_test' -%}
+        true
+    {%- else -%}
+        {{ column }} >= range_start{{ " - interval '" ~ look_back ~ "'" if look_back }} and {{ column }} < range_end
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- A quote with both sides: what has a spread. -#}
+{% macro two_sided() -%}
+    bid_price > 0 and ask_price > 0 and bid_size + ask_size > 0
+{%- endmacro %}
+
+
+{% macro spread_bps() -%}
+    (ask_price - bid_price) / nullif((bid_price + ask_price) / 2, 0) * 1e4
+{%- endmacro %}
+
+
+{% macro milliseconds_of(interval_expression) -%}
+    extract(epoch from {{ interval_expression }})::double precision * 1000
+{%- endmacro %}
+
+
+{#- Bars of `width` out of shorter ones. -#}
+{% macro longer_bars(bars, width) -%}
+select
+    instrument_id,
+    {{ bucket_of(width, 'bucket') }} as bucket,
+    (array_agg(open order by bucket))[1] as open,
+    max(high) as high,
+    min(low) as low,
+    (array_agg(close order by bucket))[count(*)::integer] as close,
+    sum(volume order by bucket) as volume,
+    sum(buy_volume order by bucket) as buy_volume,
+    sum(notional order by bucket) as notional,
+    sum(notional order by bucket) / nullif(sum(volume order by bucket), 0) as vwap,
+    sum(trade_count)::bigint as trade_count
+from {{ bars }}
+where {{ in_range('bucket') }}
+group by 1, 2
+{%- endmacro %}
+
+
+{#- An exponential mean over `span` periods that ends where `age` is 0: weights fall by 1 - 2 / (span + 1) a period. -#}
+{% macro weighted_mean(value, age, span) -%}
+    sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}) order by {{ age }})
+    / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}) order by {{ age }})
+{%- endmacro %}
+
+
+{#- What a human made of an alert: the column `disposition` of the alert or of its events, whichever there is; null where
+    the database knows of none. -#}
+{% macro disposition_of(alert) -%}
+    {%- if has_column(source('surveillance', 'alerts'), 'disposition') -%}
+        {{ alert }}.disposition
+    {%- elif has_column(source('surveillance', 'alert_events'), 'disposition') -%}
+        (
+            select event.disposition
+            from {{ source('surveillance', 'alert_events') }} as event
+            where event.alert_id = {{ alert }}.alert_id and event.disposition is not null
+            order by event.alert_event_id desc
+            limit 1
+        )
+    {%- else -%}
+        null::text
+    {%- endif -%}
+{%- endmacro %}
+
+
+{% macro has_column(relation, name) -%}
+    {%- set found = [] -%}
+    {%- if execute -%}
+        {%- for column in adapter.get_columns_in_relation(relation) if column.name == name -%}
+            {%- do found.append(name) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{- return(found | length > 0) -}}
+{%- endmacro %}

@@ -1,0 +1,400 @@
+"""Schema rollup on real servers: the rows of every edition, of every refresh, and of polars are the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import psycopg
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunRequest,
+    SkipReason,
+    build_schedule_context,
+)
+from polars.testing import assert_frame_equal
+from psycopg.conninfo import make_conninfo
+
+from ingest_daemon.events import Trade
+from ingest_daemon.replay import replay_files
+from ingest_daemon.store import Store
+from sentinet_dagster.partitions import in_microseconds
+from sentinet_dagster.resources import Timescale
+from sentinet_dagster.rollup_automation import refresh_rollups_minutely_schedule
+from sentinet_dagster.rollups.catalogue import Catalogue, encode
+from sentinet_dagster.rollups.project import DbtFailed, RollupProject
+from sentinet_dagster.rollups.refreshing import rebuild, refresh, rollups
+from sentinet_dagster.runtime.database import migrate
+from sentinet_dagster.runtime.roles import Passwords
+from sentinet_dagster.runtime.rollups import deploy
+from tests.conftest import KEPT_FOR_EVER, PostgresServer
+from tests.integration import rollup_reference as reference
+from tests.integration.judging import Desk
+from tests.integration.market_facts import batch, events, gap, refused
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+HOUR = datetime(2024, 8, 9, 10, tzinfo=UTC)
+START = in_microseconds(HOUR)
+MINUTE = 60_000_000
+VENUES = {"binance_spot": "binance", "binance_usdm": "binance_usdm"}
+HOME = Path(os.environ["SENTINET_HOME"])
+WITH_ROWS = (
+    "trade_bars_1m", "trade_bars_5m", "trade_bars_15m", "trade_bars_1h", "trade_bars_1d", "quote_spreads_1m",
+    "book_depth_1m", "reference_prices_1m", "feed_quality_1h", "technical_indicators_1m",
+)  # fmt: skip
+MARTS = ("quote_bars_1m", "basis_1m", "spread_monitor", "price_with_bands", "market_overview")
+_SEEN: dict[str, pl.DataFrame] = {}  # of the server that was asked first
+
+Connection = psycopg.Connection[Any]
+
+
+@pytest.fixture(scope="module")
+def deployed_template(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database with instruments and what dbt makes, without facts."""
+    name = postgres_server.create(migrated_template)
+    with psycopg.connect(postgres_server.url(name), autocommit=True) as connection:
+        connection.execute(
+            """
+            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote) values
+            ('binance', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT'),
+            ('binance', 'ETH-USDT', 'ETHUSDT', 'spot', 'ETH', 'USDT'),
+            ('binance_usdm', 'BTC-USDT-PERP', 'BTCUSDT', 'perpetual', 'BTC', 'USDT')
+            """
+        )
+    assert deploy(postgres_server.url(name), HOME)
+    assert not deploy(postgres_server.url(name), HOME)
+    postgres_server.seal(name)
+    yield name
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def url(postgres_server: PostgresServer, deployed_template: str) -> Iterator[str]:
+    name = postgres_server.create(deployed_template)
+    yield postgres_server.url(name)
+    postgres_server.drop(name)
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    with psycopg.connect(url, autocommit=True) as opened:
+        opened.execute("set time zone 'UTC'")
+        yield opened
+
+
+def write(url: str, *facts: Any) -> None:
+    with Store(url) as store:
+        store.write(batch(list(facts)))
+
+
+def trade(minute: float, number: int, price: float = 100.0, instrument: int = 1) -> Trade:
+    time = START + int(minute * MINUTE)
+    return Trade(instrument, number, time, time + 1000, price, 1.0, 1)
+
+
+def rows(connection: Connection, name: str) -> pl.DataFrame:
+    return reference.fetch(connection, f"select * from rollup.{name} order by 1, 2, 3")
+
+
+def everything(connection: Connection) -> dict[str, pl.DataFrame]:
+    return {name: rows(connection, name) for name in (*WITH_ROWS, *MARTS)}
+
+
+def test_a_recording_is_summed_as_polars_sums_it_and_the_same_everywhere(
+    url: str, connection: Connection, shared_data: Path
+) -> None:
+    files = [
+        shared_data / "binance_recordings" / name
+        for name in ("spot/btcusdt_20240808.gz", "usdm/btcusdt_20240808.gz")
+    ]
+    with Store(url) as store:
+        replay_files(files, store, VENUES)
+    refresh(connection)
+    found = everything(connection)
+    for name, expected in reference.rollups(connection).items():
+        # Sums are in one order and so the same bits; deviations, powers, divisions by a constant are not.
+        loose = ("spread_bps_std", "latency_ms_sum", "latency_ms_max")
+        exact = [each for each in expected.columns if each not in loose]
+        if name != "technical_indicators_1m":
+            assert_frame_equal(found[name][exact], expected[exact], check_exact=True, check_dtypes=False)
+        assert_frame_equal(found[name], expected, rel_tol=1e-9, check_dtypes=False)
+        assert len(expected) >= 2  # instruments
+    basis = found["basis_1m"].drop_nulls("basis_spot_bps")
+    assert len(basis) >= 5
+    assert basis["basis_spot_bps"].abs().max() < 20  # the perpetual trades near spot: a real market
+    for name, frame in found.items():
+        assert_frame_equal(frame, _SEEN.setdefault(name, frame), check_exact=True)
+
+
+def test_indicators_are_what_polars_makes_of_them(url: str, connection: Connection) -> None:
+    minutes = [minute for minute in range(420) if minute % 7 and not 120 < minute < 195]
+    write(url, *(trade(m + 0.5, m, 100 + (m * 37 % 41) / 7, i) for m in minutes for i in (1, 2)))
+    refresh(connection)
+    expected = reference.indicators(
+        reference.trade_bars(reference.fetch(connection, "select * from market.trades"))
+    )
+    found = rows(connection, "technical_indicators_1m")
+    assert_frame_equal(found, expected, rel_tol=1e-9, check_dtypes=False)
+    assert found.null_count().row(0).count(0) == 3  # the keys and the close: everything else warms up
+    assert found.drop_nulls().height > 0
+
+
+def test_refreshed_again_and_again_is_rebuilt_at_once(url: str, connection: Connection) -> None:
+    """In parts, late, out of order: what refreshes leave is what a rebuild makes, bit for bit."""
+    whole = [*events((1, 2, 3), START, 900), gap(START + MINUTE, START + 2 * MINUTE), refused(START + 5)]
+    for part in (whole[1::3], whole[2::3], whole[0::3]):
+        write(url, *part)
+        refresh(connection)
+    found = everything(connection)
+    for name in rollups(connection):
+        rebuild(connection, name)
+    for name, frame in everything(connection).items():
+        assert_frame_equal(frame, found[name], check_exact=True)
+        assert len(frame), name
+
+
+def test_a_late_tick_makes_anew_its_own_buckets_and_no_others(url: str, connection: Connection) -> None:
+    write(url, *(trade(minute, minute) for minute in range(120)))
+    refresh(connection)
+    before = stamps(connection, "trade_bars_1m")
+    write(url, trade(30.5, 1000, price=500.0))
+    done = {each.name: each.rows for each in refresh(connection)}
+    if done["trade_bars_1m"] is not None:  # TimescaleDB does not say
+        assert done["trade_bars_1m"] == done["trade_bars_5m"] == done["trade_bars_1d"] == 1
+        after = stamps(connection, "trade_bars_1m")
+        assert {bucket for bucket in after if after[bucket] != before[bucket]} == {
+            HOUR + timedelta(minutes=30)
+        }
+    for name in ("trade_bars_1m", "trade_bars_5m", "trade_bars_15m", "trade_bars_1h", "trade_bars_1d"):
+        assert rows(connection, name)["high"].max() == 500.0
+    assert rows(connection, "technical_indicators_1m").filter(pl.col("sma_20") > 100).height == 20
+
+
+def stamps(connection: Connection, name: str) -> dict[datetime, str]:
+    """Bucket → which transaction wrote its row."""
+    return dict(connection.execute(f"select bucket, xmin::text from rollup.{name}").fetchall())  # type: ignore[call-overload]
+
+
+def test_nothing_new_is_nothing_to_do(url: str, connection: Connection) -> None:
+    write(url, *(trade(minute, minute) for minute in range(5)))
+    assert any(each.rows != 0 for each in refresh(connection))
+    assert all(not each.rows for each in refresh(connection))
+
+
+def test_a_batch_that_commits_behind_the_refresh_is_not_missed(url: str, connection: Connection) -> None:
+    """While it runs, a refresh takes nothing that began later for seen: it could not tell it apart."""
+    write(url, trade(3, 4))  # the chunk: who makes one is waited for
+    refresh(connection)
+    with psycopg.connect(url) as slow:
+        insert_trade(slow, trade(0, 1))
+        write(url, trade(1, 2))
+        refresh(connection)
+        assert rows(connection, "trade_bars_1m").height == 1
+        slow.commit()
+    write(url, trade(2, 3))
+    refresh(connection)
+    assert rows(connection, "trade_bars_1m").height == 4
+
+
+def insert_trade(connection: Connection, late: Trade) -> None:
+    """What the store does with a batch of one, without its commit."""
+    time = datetime.fromtimestamp(late.occurred_at / 1e6, UTC)
+    connection.execute(
+        "insert into market.trades values (1, %s, %s, %s, %s, %s, 1, 1, 1)",
+        [late.trade_id, time, time, time, late.price],
+    )
+    connection.execute(
+        "insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)"
+        " values ('binance', 'trades', 1, 0, 1, tstzmultirange(tstzrange(%s, %s, '[]')), %s)",
+        [time, time, time],
+    )
+
+
+def test_the_horizon_of_another_server_is_no_horizon(url: str, connection: Connection) -> None:
+    """After a restore transactions are counted anew, from less than the horizon that came along."""
+    write(url, trade(0, 1))
+    refresh(connection)
+    connection.execute("update rollup.continuous_aggregates set refreshed_to = '9000000000000'")
+    write(url, trade(1, 2))
+    refresh(connection)
+    assert rows(connection, "trade_bars_1m").height == 2
+    assert all(not each.rows for each in refresh(connection))
+
+
+def test_buckets_whose_facts_are_gone_stay(url: str, connection: Connection) -> None:
+    write(url, *(trade(minute, minute) for minute in range(10)))
+    refresh(connection)
+    found = rows(connection, "trade_bars_1m")
+    connection.execute("delete from market.trades where time < %s", [HOUR + timedelta(minutes=4)])
+    rebuild(connection, "trade_bars_1m")
+    assert_frame_equal(rows(connection, "trade_bars_1m"), found)
+
+
+def test_dbt_tests_pass_on_a_market_and_fail_on_a_broken_one(url: str, connection: Connection) -> None:
+    """By Dagster, as asset checks: what the hourly job does."""
+    write(url, *events((1, 2, 3), START, 300), gap(START, START + MINUTE))
+    with DagsterInstance.ephemeral() as instance:
+        desk = Desk(url, instance)
+        refreshed = desk.execute("refresh_rollups_minutely")
+        assert refreshed.success
+        made = {event.asset_key.path[-1] for event in refreshed.get_asset_materialization_events()}
+        assert made == set(WITH_ROWS)
+        (bars,) = [
+            event.materialization
+            for event in refreshed.get_asset_materialization_events()
+            if event.asset_key == AssetKey(["rollup", "trade_bars_1m"])
+        ]
+        assert bars.metadata["dagster/partition_row_count"].value == rows(connection, "trade_bars_1m").height
+        connection.execute("update rollup.trade_bars_1m set buy_volume = 2 * volume where instrument_id = 1")
+        checked = desk.execute("check_rollups_hourly").get_asset_check_evaluations()
+    failed = {check.check_name: check.metadata["failures"].value for check in checked if not check.passed}
+    assert failed == {"trade_bars_1m_buy_no_more_than_they_trade": 5}
+    assert len(checked) > 30
+
+
+def test_dbt_unit_tests_pass(url: str, tmp_path: Path) -> None:
+    project = RollupProject(HOME)
+    results = project.test(url, ["test_type:unit"], tmp_path)
+    assert {result.status for result in results} == {"pass"}
+    assert len(results) >= 17
+
+
+def test_a_schedule_tick_asks_for_one_run_where_facts_came(
+    url: str, connection: Connection, tmp_path: Path
+) -> None:
+    def tick() -> object:
+        with build_schedule_context(
+            scheduled_execution_time=HOUR, resources={"timescale": Timescale(url=url)}, instance=instance
+        ) as context:
+            return refresh_rollups_minutely_schedule(context)
+
+    with DagsterInstance.local_temp(str(tmp_path)) as instance:
+        assert isinstance(tick(), SkipReason)
+        write(url, trade(0, 1))
+        assert isinstance(tick(), RunRequest)
+        refresh(connection)
+        assert isinstance(tick(), SkipReason)
+        connection.execute("update rollup.continuous_aggregates set refreshed_to = null")  # never filled
+        assert isinstance(tick(), RunRequest)
+        at_work = DagsterRun("refresh_rollups_minutely", status=DagsterRunStatus.STARTED)
+        instance.add_run(at_work)
+        assert isinstance(tick(), SkipReason)
+
+
+def test_a_database_without_rollups_is_a_skipped_tick(database_url: str) -> None:
+    with build_schedule_context(
+        scheduled_execution_time=HOUR, resources={"timescale": Timescale(url=database_url)}
+    ) as context:
+        skipped = refresh_rollups_minutely_schedule(context)
+    assert isinstance(skipped, SkipReason)
+    assert "sentinet migrate" in (skipped.skip_message or "")
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> RollupProject:
+    """The project with one rollup, for tests that change its definition."""
+    source = tmp_path / "dbt_project"
+    shutil.copytree(RollupProject(HOME).source, source, ignore=shutil.ignore_patterns("marts", "staging"))
+    for path in (source / "models" / "rollups").iterdir():
+        if path.name != "trade_bars_1m.sql":
+            path.unlink()
+    return RollupProject(tmp_path / "home", source)
+
+
+def define(project: RollupProject, url: str, old: str, new: str, *, full_refresh: bool = False) -> None:
+    """Change the definition and deploy it."""
+    path = project.source / "models" / "rollups" / "trade_bars_1m.sql"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    # The catalogue of one model is of no interest here, and takes a process of its own.
+    project.target.mkdir(parents=True, exist_ok=True)
+    (project.target / "catalogue.json").write_bytes(encode(Catalogue((), ())))
+    project.run(url, full_refresh=full_refresh)
+    with psycopg.connect(url, autocommit=True) as connection:
+        refresh(connection)
+
+
+def test_what_was_made_before_there_were_roles_is_dagsters_afterwards(url: str) -> None:
+    """And stays so: every migrate takes away what a role has and gives it back."""
+    passwords = Passwords({"surveillance": "kept by Dagster", "analyst": "kept by people"})
+    migrate(url, KEPT_FOR_EVER, roles=passwords)
+    assert deploy(url, HOME)
+    migrate(url, KEPT_FOR_EVER)
+    write(url, trade(0, 1))
+    surveillance, analyst = (
+        make_conninfo(url, user=f"sentinet_{role}", password=password)
+        for role, password in passwords.by_role.items()
+    )
+    with psycopg.connect(surveillance, autocommit=True) as dagster:
+        refresh(dagster)
+        rebuild(dagster, "trade_bars_1d")
+    with psycopg.connect(analyst) as person:
+        person.execute("set time zone 'UTC'")
+        assert rows(person, "trade_bars_1d").height == 1
+        assert rows(person, "market_overview").height == 3
+        with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+            person.execute("delete from rollup.trade_bars_1m")
+
+
+def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, small: RollupProject) -> None:
+    write(database_url, trade(0, 1, price=3.0), trade(5, 2, price=4.0))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+
+        def bars(column: str) -> list[Any]:
+            return rows(connection, "trade_bars_1m")[column].to_list()
+
+        def state() -> Any:
+            return connection.execute(
+                "select 'rollup.trade_bars_1m'::regclass::oid, definition_hash, refreshed_at"
+                " from rollup.continuous_aggregates"
+            ).fetchall()
+
+        define(small, database_url, "(price)", "(price)")
+        assert bars("high") == [3.0, 4.0]
+        before = state()
+
+        define(small, database_url, "max(price) as high", "max(price)\n        as high")  # only its looks
+        assert state()[0][:2] == before[0][:2]
+
+        define(small, database_url, "as high", "+ 1 as high")
+        assert bars("high") == [4.0, 5.0]
+        if not native(connection):  # the same columns: the relation stays, with all that stands on it
+            assert state()[0][0] == before[0][0]
+
+        connection.execute("delete from market.trades where trade_id = 1")
+        lost = r"would lose what lies between.*trade_bars_1m_v2.*--full-refresh"
+        with pytest.raises(DbtFailed, match=lost):
+            define(small, database_url, "max(price)", "count(*) as row_count, max(price)")
+        assert bars("high") == [4.0, 5.0]
+
+        define(small, database_url, "count(*) as row_count", "count(*) as rows_seen", full_refresh=True)
+        assert bars("rows_seen") == [1]
+
+
+def native(connection: Connection) -> bool:
+    (found,) = connection.execute(
+        "select bool_or(is_native) from rollup.continuous_aggregates"
+    ).fetchone() or (0,)
+    return bool(found)
+
+
+def test_facts_that_come_while_it_is_made_anew_are_not_missed(url: str, connection: Connection) -> None:
+    """The horizon is that of before: what commits meanwhile is seen twice rather than not."""
+    write(url, trade(0, 1))
+    with psycopg.connect(url) as slow:
+        insert_trade(slow, trade(1, 2))
+        rebuild(connection, "trade_bars_1m")
+        slow.commit()
+        refresh(connection)
+        assert rows(connection, "trade_bars_1m").height == 2
