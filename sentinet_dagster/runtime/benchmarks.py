@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ParamSpec
@@ -41,20 +42,26 @@ def measure_store(url: str, minutes: int) -> dict[str, float]:
     Raises:
         UserError: the database cannot be made there.
     """
-    market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US)
-    with TemporaryDirectory(prefix="sentinet-benchmark-") as folder, _scratch_database(url) as scratch:
-        until = _ANCHOR_US + minutes * _MINUTE_US
-        files = write_history(market, _ANCHOR_US, until, Path(folder))
-        database.migrate(scratch)
-        database.watch(scratch, read_instruments(SOURCE))
-        with _TimedStore(scratch) as store:
-            replay_files([file.path for file in files], store, venues_by_protocol(SOURCE))
+    with scratch_database(url) as scratch, _TimedStore(scratch) as store:
+        fill(scratch, store, minutes)
     return {
         "rows": store.rows,
         "batches": store.batches,
         "seconds": round(store.seconds, 4),
         "rows_per_s": round(store.rows / store.seconds),
     }
+
+
+def fill(url: str, store: Store, minutes: int) -> datetime:
+    """Write `minutes` of simulated market into the new database at `url`. Returns when it begins."""
+    market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US)
+    with TemporaryDirectory(prefix="sentinet-benchmark-") as folder:
+        until = _ANCHOR_US + minutes * _MINUTE_US
+        files = write_history(market, _ANCHOR_US, until, Path(folder))
+        database.migrate(url)
+        database.watch(url, read_instruments(SOURCE))
+        replay_files([file.path for file in files], store, venues_by_protocol(SOURCE))
+    return datetime.fromtimestamp(_ANCHOR_US / 1e6, UTC)
 
 
 class _TimedStore(Store):
@@ -79,7 +86,8 @@ class _TimedStore(Store):
 
 
 @contextmanager
-def _scratch_database(url: str) -> Iterator[str]:
+def scratch_database(url: str) -> Iterator[str]:
+    """A new database on the server of `url`, dropped afterwards."""
     name = f"sentinet_benchmark_{uuid4().hex[:12]}"
     with connect(url, autocommit=True) as connection:
         try:
