@@ -96,7 +96,7 @@ def _judge(instance: DagsterInstance, start: datetime, end: datetime) -> None:
         tags={RANGE_START_TAG: start.isoformat(), RANGE_END_TAG: end.isoformat()},
     )
     if not run.success:
-        raise ProcessFailed("judge_windows", f"the run from {start.isoformat()} to {end.isoformat()} failed")
+        raise ProcessFailed("judge_windows", f"failed from {start.isoformat()} to {end.isoformat()}")
 
 
 def _check(url: str, start: datetime, end: datetime) -> None:

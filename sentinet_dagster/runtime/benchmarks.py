@@ -87,7 +87,11 @@ class _TimedStore(Store):
 
 @contextmanager
 def scratch_database(url: str) -> Iterator[str]:
-    """A new database on the server of `url`, dropped afterwards."""
+    """The URL of a new database on the server of `url`, which is dropped after the block.
+
+    Raises:
+        UserError: none can be made there.
+    """
     name = f"sentinet_benchmark_{uuid4().hex[:12]}"
     with connect(url, autocommit=True) as connection:
         try:
