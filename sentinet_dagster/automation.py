@@ -49,7 +49,7 @@ __all__ = [
 # They belong to the asset's own step: nobody can run them without it, nor it without them.
 _CHECKS_OF_RUNS: Final = AssetSelection.checks(*(spec.key for spec in SOUNDNESS))
 
-# One process for the five steps: a process each would cost more than the judging. No max_retries: the sensor
+# One process for the six steps: a process each would cost more than the judging. No max_retries: the sensor
 # knows what a failed run has left dirty and requests it again, merged with what came since. A run whose
 # process vanished (the machine went down) is failed by run monitoring after max_runtime, and so requested
 # again.

@@ -12,17 +12,20 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from sentinet_dagster.runtime.benchmarks import fill, scratch_database
 from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.errors import ProcessFailed
+from sentinet_dagster.runtime.scratch import scratch_database
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 _SPAN: Final = timedelta(seconds=5)  # live, a run judges the window that has just closed
+_ANCHOR_US: Final = 1_769_860_800_000_000  # any whole hour
 _FACTS: Final = ("trades", "quotes", "books", "book_flows", "reference_prices")
 
 
@@ -33,15 +36,30 @@ def measure_checks(url: str, server_pid: int | None, minutes: int, batches: int)
         UserError: no database can be made there.
         ProcessFailed: a micro-batch failed.
     """
-    from ingest_daemon.store import Store
-
     meter = _Meter(server_pid)
     with scratch_database(url) as scratch:
-        with Store(scratch) as store:
-            start = fill(scratch, store, minutes)
+        start = _fill(scratch, minutes)
         micro = _micro_batches(scratch, meter, start + timedelta(minutes=minutes), batches)
         full = _full_pass(scratch, meter, start, start + timedelta(minutes=minutes))
     return {"includes_server": server_pid is not None, "micro_batch": micro, "full_pass": full}
+
+
+def _fill(url: str, minutes: int) -> datetime:
+    """Write so much of the simulated market into the new database at `url`. Returns when it begins."""
+    from ingest_daemon.venues.simulated import SimulatedMarket
+    from sentinet_dagster.runtime import database
+    from sentinet_dagster.runtime.demo_config import SOURCE
+    from sentinet_dagster.runtime.history import take_in, venues_by_protocol
+    from sentinet_dagster.runtime.instruments import read_instruments
+    from sentinet_dagster.runtime.venue_history import write_history
+
+    market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US)
+    database.migrate(url)
+    database.watch(url, read_instruments(SOURCE))
+    with TemporaryDirectory(prefix="sentinet-benchmark-") as folder:
+        files = write_history(market, _ANCHOR_US, _ANCHOR_US + minutes * 60_000_000, Path(folder))
+        take_in(url, [file.path for file in files], venues_by_protocol(SOURCE))
+    return datetime.fromtimestamp(_ANCHOR_US / 1e6, UTC)
 
 
 class _Meter:
