@@ -106,7 +106,7 @@ SCHEDULES = {
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
 FACTS = ["book_flows", "books", "quotes", "reference_prices", "trades"]
-JUDGED = ["alerts", "correlations", "features", "scores", "windows"]
+JUDGED = ["alerts", "correlations", "features", "findings", "scores", "windows"]
 CHECKS = sorted(
     [
         *(f"market/{name}:{name}_are_fresh" for name in FACTS),
