@@ -20,7 +20,7 @@ import structlog
 from ingest_daemon.drift import Change, Drift
 from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
 from ingest_daemon.events import Event
-from ingest_daemon.refusals import Refusals
+from ingest_daemon.refusals import Refusals, Tally
 from ingest_daemon.venues import Credentials, Request, Session
 from ingest_daemon.venues.fields import DECODE_ERRORS
 
@@ -76,6 +76,7 @@ class Intake:
         venue: the operator's name of it.
         credentials: of the account, to be hidden wherever the venue repeats them.
         observe_parse: takes the seconds that a parse took, for one in 64 at most.
+        tally: where counts of refused frames outlive the process.
         symbol_of: the symbol in the name of a stream, as the protocol knows it.
     """
 
@@ -84,6 +85,7 @@ class Intake:
         venue: str,
         credentials: Credentials | None,
         observe_parse: Callable[[float], None],
+        tally: Tally | None = None,
         symbol_of: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._drift = Drift()
@@ -92,7 +94,7 @@ class Intake:
         self._venue = venue
         self._credentials = credentials
         self._observe_parse = observe_parse
-        self._refusals = Refusals(venue)
+        self._refusals = Refusals(venue, tally=tally)
         self._log = _log.bind(venue=venue)
 
     def parse(self, session: Session, frames: Sequence[bytes], received_at: int, into: list[Event]) -> None:
@@ -175,6 +177,10 @@ class Intake:
     def counts_of_rejected(self, now: int | None) -> Sequence[Event]:
         """The counts of frames that were not kept one by one, of windows over by `now`; None: all of them."""
         return self._refusals.flush() if now is None else self._refusals.due(now)
+
+    def left_of_rejected(self, now: int) -> Sequence[Event]:
+        """The counts of a former process that may not be written."""
+        return self._refusals.left(now)
 
     def note_refused_login(self, why: str) -> None:
         """The venue refuses our account: a human must act."""

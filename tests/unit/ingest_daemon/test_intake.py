@@ -26,7 +26,7 @@ def frames(first: int, count: int, **changed: object) -> list[bytes]:
 
 
 def test_a_new_field_is_counted_by_channel_without_the_symbol() -> None:
-    intake = Intake("here", None, lambda _seconds: None, VENUE.symbol_of)
+    intake = Intake("here", None, lambda _seconds: None, symbol_of=VENUE.symbol_of)
     session = VENUE.open_session("here", {"BTCUSDT": Listing(1)}, ["trade"])
     events: list[Event] = []
     for n in range(LEARNT_FROM):
@@ -38,7 +38,7 @@ def test_a_new_field_is_counted_by_channel_without_the_symbol() -> None:
 
 
 def test_a_refused_frame_names_the_field_at_once() -> None:
-    intake = Intake("here", None, lambda _seconds: None, VENUE.symbol_of)
+    intake = Intake("here", None, lambda _seconds: None, symbol_of=VENUE.symbol_of)
     session = VENUE.open_session("here", {"BTCUSDT": Listing(1)}, ["trade"])
     events: list[Event] = []
     intake.parse(session, frames(0, 1, p=None), 0, events)
