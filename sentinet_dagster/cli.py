@@ -20,6 +20,7 @@ from sentinet_dagster.commands import (
     benchmark,
     check,
     demo,
+    evaluate,
     migrate,
     replay,
     rollups,
@@ -49,6 +50,7 @@ app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _show_version(wanted: bool) -> None:
