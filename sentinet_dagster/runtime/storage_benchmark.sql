@@ -116,7 +116,8 @@ group by window_start;
 -- An alert a minute, a third of them closed.
 insert into surveillance.alerts (
     alert_id, detector, detector_version, instrument_id, window_start, window_end, raised_at, severity, score, threshold,
-    summary, evidence, evidence_level, completeness, code_hash, config_hash, state
+    summary, evidence, evidence_level, completeness, code_hash, config_hash, state, last_window_start,
+    closes_at, windows_fired, peak_score, peak_window_start
 )
 select
     md5(minute::text)::uuid,
@@ -135,7 +136,12 @@ select
     1,
     'benchmark',
     'benchmark',
-    case when (draw >> 12) %% 3 = 0 then 'closed' else 'open' end
+    case when (draw >> 12) %% 3 = 0 then 'closed' else 'open' end,
+    minute,
+    minute + interval '1 minute',
+    1,
+    5 + (draw & 1023) / 100.0,
+    minute
 from generate_series(%(start)s::timestamptz, %(end)s::timestamptz - interval '1 minute', interval '1 minute')
     as minutes (minute)
 cross join lateral (select hashint8extended(extract(epoch from minute)::bigint, 2) & 9223372036854775807) as drawn (draw);
