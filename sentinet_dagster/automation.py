@@ -20,6 +20,7 @@ from dagster import (
     schedule,
 )
 
+from sentinet_dagster.assets.dagster_runs import DAGSTER_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.rollups import ROLLUP_CHECKS
 from sentinet_dagster.assets.storage import STORAGE_ASSETS
@@ -32,6 +33,7 @@ __all__ = [
     "check_judgement_hourly",
     "judge_windows",
     "maintain_storage_daily",
+    "prune_runs_hourly",
     "retrain_models_daily",
 ]
 
@@ -71,6 +73,15 @@ maintain_storage_daily = define_asset_job(
 )
 
 
+prune_runs_hourly = define_asset_job(
+    "prune_runs_hourly",
+    selection=AssetSelection.assets(*DAGSTER_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "3600"},
+    description="Delete old runs of micro-batches with their events and logs, but each partition's newest.",
+)
+
+
 @schedule(
     job=check_judgement_hourly,
     cron_schedule="5 * * * *",
@@ -95,6 +106,14 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
+prune_runs_hourly_schedule = ScheduleDefinition(
+    job=prune_runs_hourly,
+    cron_schedule="25 * * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Twenty-five past the hour.",
+)
+
 maintain_storage_daily_schedule = ScheduleDefinition(
     job=maintain_storage_daily,
     cron_schedule="40 1 * * *",
@@ -103,9 +122,16 @@ maintain_storage_daily_schedule = ScheduleDefinition(
     description="Twenty to two at night UTC, when the models are trained.",
 )
 
-JOBS: Final = [judge_windows, retrain_models_daily, check_judgement_hourly, maintain_storage_daily]
+JOBS: Final = [
+    judge_windows,
+    retrain_models_daily,
+    check_judgement_hourly,
+    prune_runs_hourly,
+    maintain_storage_daily,
+]
 SCHEDULES: Final = [
     retrain_models_daily_schedule,
     check_judgement_hourly_schedule,
+    prune_runs_hourly_schedule,
     maintain_storage_daily_schedule,
 ]

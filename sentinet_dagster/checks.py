@@ -15,6 +15,8 @@ from sentinet_dagster.resources import Timescale
 
 __all__ = ["CHECKS", "no_range_keeps_failing"]
 
+KEPT_UP_S: Final = 60.0
+
 
 @asset_check(
     asset=AssetKey(["market", "trades"]), description="Trade numbers that skip are inside a known feed gap."
@@ -57,6 +59,22 @@ def alerts_stand_on_evidence(context: AssetCheckExecutionContext, timescale: Tim
 
 @asset_check(
     asset=AssetKey(["surveillance", "alerts"]),
+    description="What was received is judged within a minute. The freshness policy cannot tell: a backfill "
+    "of past hours makes the asset fresh, too.",
+)
+def alerts_keep_up(timescale: Timescale) -> AssetCheckResult:
+    """On the clock of received data: a quiet market is not late."""
+    rows = timescale.fetch("keeping_up")
+    behind = rows[0]["behind_s"] if rows else None
+    return AssetCheckResult(
+        passed=behind is None or behind <= KEPT_UP_S,
+        severity=AssetCheckSeverity.ERROR,
+        metadata={} if behind is None else {"behind_s": behind},
+    )
+
+
+@asset_check(
+    asset=AssetKey(["surveillance", "alerts"]),
     description="No range has failed to be judged several times in a row. The sensor says it at once, too.",
 )
 def no_range_keeps_failing(timescale: Timescale) -> AssetCheckResult:
@@ -92,5 +110,6 @@ CHECKS: Final = [
     trades_have_no_unexplained_gaps,
     windows_have_no_holes,
     alerts_stand_on_evidence,
+    alerts_keep_up,
     no_range_keeps_failing,
 ]

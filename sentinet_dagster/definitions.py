@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dagster import Definitions, EnvVar, in_process_executor
 
+from sentinet_dagster.assets.dagster_runs import DAGSTER_ASSETS
 from sentinet_dagster.assets.market import MARKET_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.rollups import ROLLUP_ASSETS, ROLLUP_CHECKS
@@ -20,7 +21,14 @@ from sentinet_dagster.settings import SETTINGS
 __all__ = ["defs"]
 
 defs = Definitions(
-    assets=[*MARKET_ASSETS, *SURVEILLANCE_ASSETS, *MODEL_ASSETS, *ROLLUP_ASSETS, *STORAGE_ASSETS],
+    assets=[
+        *MARKET_ASSETS,
+        *SURVEILLANCE_ASSETS,
+        *MODEL_ASSETS,
+        *ROLLUP_ASSETS,
+        *STORAGE_ASSETS,
+        *DAGSTER_ASSETS,
+    ],
     asset_checks=[*CHECKS, *ROLLUP_CHECKS],
     jobs=[*JOBS, *ROLLUP_JOBS],
     schedules=[*SCHEDULES, *ROLLUP_SCHEDULES],
@@ -29,6 +37,7 @@ defs = Definitions(
     executor=in_process_executor,
     resources={
         "timescale": Timescale(url=EnvVar("SENTINET_DATABASE_URL")),
+        "dagster_database": Timescale(url=EnvVar("SENTINET_DAGSTER_DATABASE_URL")),
         "notifier": Notifier(url=SETTINGS.notify_url),
         "surveillance_config": SurveillanceConfig(directory=str(SETTINGS.config_dir)),
     },

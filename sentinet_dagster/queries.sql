@@ -242,6 +242,53 @@ select
     max(committed_at) as committed_at
 from newest;
 
+-- name: keeping_up
+-- Seconds of received data that are not judged yet: one row, or none before anything was received and judged.
+with
+newest as (
+    select max_received_at
+    from ops.ingest_batches
+    order by xid desc
+    limit 1000
+),
+
+edges as (
+    select
+        least(max(newest.max_received_at), clock_timestamp()) as received_until,
+        (select max(scores.window_start) + interval '5 seconds' from surveillance.scores as scores) as judged_until
+    from newest
+    having count(*) > 0
+)
+
+select greatest(extract(epoch from received_until - judged_until), 0)::double precision as behind_s
+from edges
+where judged_until is not null;
+
+-- name: note_latency
+-- Keep the delays of the minutes that have ended since the last one kept, at most ten: the minutes.
+insert into ops.latency_1m (minute, stage, samples, p50_s, p95_s, max_s)
+select minutes.minute, delays.stage, delays.samples, delays.p50_s, delays.p95_s, delays.max_s
+from generate_series(
+    greatest(
+        date_trunc('minute', clock_timestamp()) - interval '10 minutes',
+        (select max(minute) + interval '1 minute' from ops.latency_1m)
+    ),
+    date_trunc('minute', clock_timestamp()) - interval '1 minute',
+    interval '1 minute'
+) as minutes (minute)
+cross join lateral ops.latency(minutes.minute, minutes.minute + interval '1 minute') as delays
+on conflict do nothing
+returning minute;
+
+-- name: dagster_sizes
+-- Of Dagster's own database: bytes in all, of events, of runs, of ticks. One row.
+select
+    pg_database_size(current_database()) as database,
+    coalesce(pg_total_relation_size(to_regclass('event_logs')), 0) as events,
+    coalesce(pg_total_relation_size(to_regclass('runs')), 0)
+    + coalesce(pg_total_relation_size(to_regclass('run_tags')), 0) as runs,
+    coalesce(pg_total_relation_size(to_regclass('job_ticks')), 0) as ticks;
+
 -- name: lock_hour
 -- Wait until no other session judges this hour of the relation.
 select pg_advisory_lock(hashtext(%(relation)s::text), %(hour)s::integer);

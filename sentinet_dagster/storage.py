@@ -181,6 +181,7 @@ STORED: Final = (
         "window_start",
     ),
     Stored("ops.ingest_batches", "committed_at", "ledger"),
+    Stored("ops.latency_1m", "minute", "judgement"),
     Stored("rollup.*", "bucket", "rollups"),
 )
 

@@ -28,6 +28,7 @@ from dagster import (
     AssetsDefinition,
     BackfillPolicy,
     BetaWarning,
+    FreshnessPolicy,
     MaterializeResult,
     asset,
 )
@@ -66,9 +67,17 @@ CODE_HASH: Final = surveillance_code_hash()
 # the assets of more than one run one after the other, because they look back on the hour before.
 _BACKFILL: Final = BackfillPolicy.single_run()
 
+# While a feed is live there is a run every five seconds, alerts or none. Dagster's daemon looks each 30 s.
+_FRESH: Final = FreshnessPolicy.time_window(
+    fail_window=timedelta(minutes=15), warn_window=timedelta(minutes=2)
+)
+
 
 def _judged(
-    relation: schema.Relation, *deps: AssetDep, description: str
+    relation: schema.Relation,
+    *deps: AssetDep,
+    description: str,
+    freshness_policy: FreshnessPolicy | None = None,
 ) -> Callable[[Callable[..., MaterializeResult[None]]], AssetsDefinition]:
     """The decorator of an asset of this room."""
     with warnings.catch_warnings():
@@ -85,6 +94,7 @@ def _judged(
             partitions_def=HOURS,
             backfill_policy=_BACKFILL,
             code_version=CODE_HASH[:12],
+            freshness_policy=freshness_policy,
         )
 
 
@@ -181,6 +191,7 @@ def scores(
     schema.ALERTS,
     *map(_looking_back, (schema.WINDOWS, schema.FEATURES, schema.CORRELATIONS, schema.SCORES)),
     description="What a human should look at, with the evidence. Its life: surveillance.alert_events.",
+    freshness_policy=_FRESH,
 )
 def alerts(
     context: AssetExecutionContext, timescale: Timescale, surveillance_config: SurveillanceConfig
@@ -209,6 +220,7 @@ def alerts(
     result = _in_turn(context, timescale, schema.ALERTS, whole, list(hour_ranges(*whole)), judge)
     if is_whole(context.run.tags):
         timescale.fetch("settle_late_hours", run_id=context.run.run_id)
+    timescale.fetch("note_latency")
     return result
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json
+from sentinet_dagster.commands.console import JsonOption, log_to_stderr, parse_duration, print_json, say
+from sentinet_dagster.runtime.errors import UserError
+
+LEAST_S = 60.0
 
 app = typer.Typer(help="Measure a part of the work on this machine.", rich_markup_mode=None)
 
@@ -62,3 +66,92 @@ def store(
             f"{result['rows_per_s']:,.0f} rows/s: {result['rows']:,} rows in {result['batches']} batches, "
             f"{result['seconds']:.2f} s in the store"
         )
+
+
+@app.command("microbatch")
+def microbatch(
+    run_for: Annotated[
+        str,
+        typer.Option(
+            "--for",
+            help="Measured time: half with the sensor, a quarter with push, a quarter as Dagster comes.",
+        ),
+    ] = "10m",
+    instruments: Annotated[int, typer.Option(help="Instruments of the simulated market, from 12.")] = 20,
+    events_per_second: Annotated[float, typer.Option(min=1, help="Frames a second, of all of them.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Chooses the market and the script.")] = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Delay and price of a micro-batch: a whole Sentinet under load on this machine, nothing else of it kept.
+
+    `sentinet_dagster/runtime/microbatch.py` says what the numbers mean.
+    """
+    from sentinet_dagster.runtime.microbatch import Options, measure_microbatch
+
+    log_to_stderr()
+    duration = parse_duration(run_for)
+    if duration.total_seconds() < LEAST_S:
+        raise UserError(f"--for {run_for}: write {LEAST_S:g}s or more, such as 10m")
+    result = measure_microbatch(Options(duration, instruments, events_per_second, seed), os.environ)
+    if as_json:
+        print_json(result)
+        return
+    for name, measured in (
+        ("sensor", result),
+        ("push", result["push"]),
+        ("default", result["default_setup"]),
+    ):
+        typer.echo(_sentence(name, measured))
+
+
+def _sentence(name: str, measured: dict[str, Any]) -> str:
+    delays = measured["row_to_alert_s"]
+    told = " / ".join("–" if delays[key] is None else f"{delays[key]:.1f}" for key in ("p50", "p95", "max"))
+    return (
+        f"{name:<8} {measured['runs']} runs, {measured['failed']} failed; "
+        f"row to alert {told} s (p50 / p95 / max); "
+        f"{measured['cpu_s_per_batch']['total']:.2f} CPU s a batch, "
+        f"{measured['dagster_mb_per_day']:g} MB of Dagster's data a day"
+    )
+
+
+@app.command("storage")
+def storage(
+    trades: Annotated[
+        int,
+        typer.Option(
+            min=100_000, max=1_000_000_000, help="Trades to make, over thirty days; 200 bytes each and 3 GB."
+        ),
+    ] = 5_000_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Bytes a trade, and how fast the database sums, answers and hands out that many trades.
+
+    In a database made for it and dropped afterwards; refused where the disk has too little room.
+    """
+    from sentinet_dagster.commands.database import open_databases
+    from sentinet_dagster.runtime.home import Home
+    from sentinet_dagster.runtime.signals import interrupted_once
+    from sentinet_dagster.runtime.storage_benchmark import measure_storage
+
+    home = Home.from_environment(os.environ)
+    # SIGTERM, too, lets the database be dropped.
+    with interrupted_once(), open_databases(make=True) as opened:
+        # The embedded server's disk is one of this machine's.
+        disk = None if opened.pid is None else (home.postgres / "cluster").resolve()
+        result = measure_storage(opened.url, trades, home.path, disk=disk, tell=_tell)
+    if as_json:
+        print_json(result)
+        return
+    size = result["bytes_per_trade"]
+    typer.echo(f"{size['before']} bytes a trade; in the columnstore {size['after'] or size['reason']}")
+    for name, taken in result["rollups"].items():
+        typer.echo(f"{name:<32} rebuilt in {taken['rebuild_s']} s, an hour more in {taken['refresh_s']} s")
+    for name, taken in result["queries"].items():
+        typer.echo(f"{name:<32} {taken['ms']} ms, {taken['rows']} rows")
+    for driver in ("adbc", "psycopg"):
+        typer.echo(f"read by {driver:<24} {result['reading'][driver]['rows_per_s']:,} rows/s")
+
+
+def _tell(line: str) -> None:
+    say(f"sentinet: {line}")

@@ -79,7 +79,7 @@ def status(as_json: JsonOption = False) -> int:
 
 
 def _collect(home: Home) -> dict[str, Any]:
-    from sentinet_dagster.commands.database import is_empty, open_database
+    from sentinet_dagster.commands.database import is_empty, open_databases
     from sentinet_dagster.runtime import status as reading
     from sentinet_dagster.runtime.database_url import connect
 
@@ -97,17 +97,22 @@ def _collect(home: Home) -> dict[str, Any]:
         "addresses": state.addresses if state else {},
         "feeds": {},
         "judging": {},
+        "latency": {},
+        "dagster": None,
     }
     if home.kind is None and not os.environ.get("SENTINET_DATABASE_URL", "").strip():
         return result
     if not reading.has_database(state):
         return result
-    with open_database() as url, connect(url, autocommit=True) as connection:
-        result["database"] = reading.database_status(connection, url)
+    with open_databases() as opened, connect(opened.url, autocommit=True) as connection:
+        result["database"] = reading.database_status(connection, opened.url)
         if not is_empty(connection):
             result["storage"] = reading.storage_status(connection)
             result["feeds"] = reading.feed_status(connection)
             result["judging"] = reading.judging_status(connection)
+            result["latency"] = reading.latency_status(connection)
+        if opened.dagster_url:
+            result["dagster"] = reading.dagster_status(home, opened.dagster_url)
     return result
 
 
@@ -127,6 +132,17 @@ def _print_judging(console: Console, judging: dict[str, Any]) -> None:
         )
 
 
+def _print_latency(console: Console, latency: dict[str, Any]) -> None:
+    """One line: the delays of the last ten minutes."""
+    told = [
+        f"{stage.replace('_to_', ' → ')} {delay['p50_s']:.1f} / {delay['p95_s']:.1f} / {delay['max_s']:.1f} s"
+        for stage, delay in latency.items()
+        if delay is not None
+    ]
+    if told:
+        console.print("delays    p50 / p95 / max of the last 10 min: " + ", ".join(told))
+
+
 def _print_status(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -141,9 +157,13 @@ def _print_status(result: dict[str, Any]) -> None:
         console.print(f"database  {database['url']}  {database['edition']}, {database['size_mb']} MB")
     if result["storage"]:
         _print_storage(console, result["storage"])
+    if result["dagster"]:
+        sizes = ", ".join(f"{name.removesuffix('_mb')} {size} MB" for name, size in result["dagster"].items())
+        console.print(f"dagster   its own data: {sizes}")
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
     _print_judging(console, result["judging"])
+    _print_latency(console, result["latency"])
     if not result["processes"]:
         console.print("Nothing runs. Start it with `sentinet up`.")
         return

@@ -3,12 +3,22 @@
 What lives here: the stage (database, venue, daemon, Dagster; all on this machine, in a home made for it),
 and what is read at the start and at the end of a span. What never does: judging a number.
 
-Three spans: with the sensor, with the push listener, and Dagster's own launcher, queue and executor
-(`default_setup.py` of the code location) under the same load.
+Three spans under the same load, each with a Sentinet of its own: with the sensor, for half of the time; with
+the push listener; and with Dagster's own launcher, executor and storage (`default_setup.py`).
+
+    runs, failed       of judge_windows, requested in the span and ended
+    row_to_alert_s     from the commit of the last fact of an alert's window to the alert's own
+    cpu_s_per_batch    CPU seconds a run, by process; `total` without the venue, the daemon and its backends
+    cores              the same a second
+    bytes_per_batch    by which Dagster's database and files grow, a run
+    dagster_mb_per_day what of a day of such runs and their ticks is there when it is pruned; the default
+                       set-up prunes nothing
+    load_average       of the whole machine at the end, the last minute: above 2 on two cores, others ran
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +32,8 @@ import psycopg
 import structlog
 from psycopg.rows import dict_row
 
-from sentinet_dagster.runtime import database, readings
+from sentinet_dagster.assets.dagster_runs import KEPT
+from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s, use_of
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.history import take_in, venues_by_protocol
@@ -53,6 +64,7 @@ _LIVE_WITHIN = timedelta(seconds=60)
 _LEAD = timedelta(seconds=4)
 _TAIL_S = 8.0  # for the alerts of the last windows
 _POLL_S = 0.2
+_JOB = "judge_windows"
 _ORCHESTRATION = ("warm_worker", "code_server", "dagster_daemon", "webserver", "push")
 
 log = structlog.get_logger(__name__)
@@ -60,7 +72,7 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What to measure. `run_for` is the length of each of the three spans."""
+    """What to measure. `run_for` is the length of the three spans together."""
 
     run_for: timedelta
     instruments: int
@@ -84,25 +96,26 @@ DEFAULT = Variant("default", "sentinet_dagster.default_setup", is_warm=False)
 
 
 def measure_microbatch(options: Options, environ: Mapping[str, str]) -> dict[str, Any]:
-    """All three spans, one after the other."""
+    """All three spans, one after the other.
+
+    Raises:
+        UserError: so few or so many instruments there are none.
+        ProcessFailed: a process did not come up, or nothing was judged.
+    """
     rate = rate_for(chosen_instruments(options.instruments), options.events_per_second)
-    with staged(options, SENSOR, rate, environ) as stage:
-        ours = stage.measure()
-    with staged(options, PUSH, rate, environ) as stage:
-        push = stage.measure()
-    with staged(options, DEFAULT, rate, environ) as stage:
-        default = stage.measure()
-    return {**ours, "push": push, "default_setup": default}
+    measured = {}
+    for variant, share in ((SENSOR, 0.5), (PUSH, 0.25), (DEFAULT, 0.25)):
+        with staged(options, variant, rate, environ) as stage:
+            measured[variant.name] = stage.measure(options.run_for * share)
+    return {**measured["sensor"], "push": measured["push"], "default_setup": measured["default"]}
 
 
 @contextmanager
-def staged(
-    options: Options, variant: Variant, rate: float, environ: Mapping[str, str], folder: Path | None = None
-) -> Iterator[Stage]:
+def staged(options: Options, variant: Variant, rate: float, environ: Mapping[str, str]) -> Iterator[Stage]:
     """A Sentinet that judges the load live, in a home that is deleted afterwards."""
     own = {name: value for name, value in environ.items() if not name.startswith("SENTINET_")}
     with TemporaryDirectory(prefix=f"sentinet-{variant.name}-") as made:
-        home = Home(folder or Path(made) / "home")
+        home = Home(Path(made) / "home")
         home.prepare("demo")
         with home.claim(), opened_database(home, own) as opened, Supervisor() as supervisor:
             stage = Stage(home, options, variant, rate, opened, supervisor, own)
@@ -127,7 +140,7 @@ class Stage:
         self._options = options
         self._variant = variant
         self._rate = rate
-        self._database = opened
+        self.database = opened
         self._supervisor = supervisor
         self._venue_port = home.choose_port("venue", environ)
         config = write_load_config(
@@ -140,9 +153,10 @@ class Stage:
 
     def start(self) -> None:
         """Everything up to live judging, and the script begun."""
-        parts, supervisor, url = self._parts, self._supervisor, self._database.url
+        parts, supervisor, url = self._parts, self._supervisor, self.database.url
         database.migrate(url)
         database.watch(url, read_instruments(parts.config_directory))
+        rollups.prepare(self._home.path)
         lay_out_dagster_home(self._home)
         if self._variant.is_warm:
             supervisor.start(parts.warm_worker())
@@ -157,6 +171,7 @@ class Stage:
         supervisor.wait_until_ready()
         supervisor.start(parts.ingest())
         self._take_in_history(live_start_us)
+        rollups.deploy(url, self._home.path)
         supervisor.start(parts.dagster_daemon())
         supervisor.start(parts.webserver())
         if parts.has_push:
@@ -167,15 +182,15 @@ class Stage:
         begin_script(f"http://{LOOPBACK}:{self._venue_port}", starts_at)
         log.info("live", variant=self._variant.name)
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self, span: timedelta) -> dict[str, Any]:
         """One span from now on."""
         before = self._mark()
-        self._stay(self._options.run_for.total_seconds())
+        self._stay(span.total_seconds())
         after = self._mark()
         self._stay(_TAIL_S)
         runs = self._runs(before.at, after.at)
         batches = max(runs["ended"], 1)
-        with psycopg.connect(self._database.url, autocommit=True) as connection:
+        with psycopg.connect(self.database.url, autocommit=True) as connection:
             delays = readings.row_to_alert_seconds(connection, before.at)
         cpu = {name: (after.cpu_s[name] - before.cpu_s[name]) / batches for name in after.cpu_s}
         elapsed = (after.at - before.at).total_seconds()
@@ -188,9 +203,20 @@ class Stage:
             | {"total": round(total, 3)},
             "events_per_batch": round(runs["events"] / batches, 1),
             "bytes_per_batch": round((after.dagster_bytes - before.dagster_bytes) / batches),
+            "dagster_mb_per_day": round(self._bytes_per_day(before, after, batches) / 2**20, 1),
             "cores": round(total * batches / elapsed, 3),
             "alerts": len(delays),
+            "load_average": round(os.getloadavg()[0], 2),
         }
+
+    def _bytes_per_day(self, before: _Mark, after: _Mark, batches: int) -> float:
+        """Of a day: its ticks, and of its runs the last hour's and each hour's newest."""
+        days = (after.at - before.at) / timedelta(days=1)
+        grown, ticks = after.dagster_bytes - before.dagster_bytes, after.tick_bytes - before.tick_bytes
+        if not self._variant.is_warm:
+            return grown / days
+        kept = KEPT[_JOB] / timedelta(days=1) * batches / days + 24
+        return (grown - ticks) / batches * kept + ticks / days
 
     def _take_in_history(self, live_start_us: int) -> None:
         market = market_of(self._options.seed, live_start_us, self._options.instruments, 1.0)
@@ -198,10 +224,10 @@ class Stage:
         folder = self._home.path / "history"
         files = write_history(market, live_start_us - HISTORY_US, until_us, folder)
         venues = venues_by_protocol(self._parts.config_directory)
-        take_in(self._database.url, [file.path for file in files], venues)
+        take_in(self.database.url, [file.path for file in files], venues)
 
     def _is_live(self) -> bool:
-        with psycopg.connect(self._database.url, autocommit=True) as connection:
+        with psycopg.connect(self.database.url, autocommit=True) as connection:
             newest = readings.progress(connection, datetime.now(UTC) - timedelta(hours=1)).newest
         return newest is not None and newest > datetime.now(UTC) - _LIVE_WITHIN
 
@@ -210,30 +236,30 @@ class Stage:
         for status in self._supervisor.status():
             use = use_of(status.pid) if status.pid is not None else None
             cpu_s[status.name] = 0.0 if use is None else use.cpu_s
-        assert self._database.pid is not None
-        server = use_of(self._database.pid)
+        assert self.database.pid is not None
+        server = use_of(self.database.pid)
         writers = sum(own_cpu_s(pid) for pid in self._backends("sentinet-ingest"))
         cpu_s["postgres"] = (server.cpu_s if server else 0.0) - writers
         cpu_s["postgres_ingest"] = writers
-        return _Mark(datetime.now(UTC), cpu_s, self._dagster_bytes())
+        return _Mark(datetime.now(UTC), cpu_s, *self._dagster_bytes())
 
     def _backends(self, application: str) -> list[int]:
-        with psycopg.connect(self._database.url, autocommit=True) as connection:
+        with psycopg.connect(self.database.url, autocommit=True) as connection:
             rows = connection.execute(
                 "select pid from pg_stat_activity where application_name = %s", [application]
             )
             return [row[0] for row in rows]
 
-    def _dagster_bytes(self) -> int:
-        with psycopg.connect(self._database.dagster_url, autocommit=True) as connection:
-            row = connection.execute("select pg_database_size(current_database())").fetchone()
-        assert row is not None
+    def _dagster_bytes(self) -> tuple[int, int]:
+        """Of all that Dagster has written, and of its ticks."""
+        with psycopg.connect(self.database.dagster_url, autocommit=True) as connection:
+            sizes = readings.dagster_sizes(connection)
         files = sum(each.stat().st_blocks * 512 for each in self._home.dagster.rglob("*") if each.is_file())
-        return int(row[0]) + files
+        return round(sizes["database"] * 2**20) + files, round(sizes["ticks"] * 2**20)
 
     def _runs(self, since: datetime, until: datetime) -> dict[str, int]:
-        with psycopg.connect(self._database.dagster_url, autocommit=True, row_factory=dict_row) as connection:
-            row = connection.execute(_RUNS, {"since": since, "until": until}).fetchone()
+        with psycopg.connect(self.database.dagster_url, autocommit=True, row_factory=dict_row) as connection:
+            row = connection.execute(_RUNS, {"job": _JOB, "since": since, "until": until}).fetchone()
         assert row is not None
         return row
 
@@ -269,7 +295,7 @@ select
     as events
 from runs
 where
-    pipeline_name = 'judge_windows'
+    pipeline_name = %(job)s
     and create_timestamp at time zone 'UTC' >= %(since)s
     and create_timestamp at time zone 'UTC' < %(until)s
 """
@@ -280,6 +306,7 @@ class _Mark:
     at: datetime
     cpu_s: Mapping[str, float]
     dagster_bytes: int
+    tick_bytes: int
 
 
 def _percentiles(values: list[float]) -> dict[str, float | None]:

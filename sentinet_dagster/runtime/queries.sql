@@ -50,6 +50,15 @@ from surveillance.late_hours as late
 where late.state = 'open'
 order by late.hour;
 
+-- name: latency
+-- How long live judging took in the last `span`, by stage: samples, and seconds.
+select stage, samples, p50_s, p95_s, max_s
+from ops.latency(clock_timestamp() - %(span)s::interval, clock_timestamp());
+
+-- name: has_latency
+-- Whether the database is migrated as far as to say how long judging takes.
+select to_regprocedure('ops.latency(timestamptz, timestamptz)') is not null as has_latency;
+
 -- name: feeds
 -- Of every venue with facts or gaps: rows in all, rows committed in the last `span`, seconds since the last commit,
 -- gaps on record.

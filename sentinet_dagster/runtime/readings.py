@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from sentinet_dagster.queries import parse_queries
+from sentinet_dagster.queries import parse_queries, queries
 from sentinet_dagster.storage import Edition, edition_of
 
 Connection = psycopg.Connection[Any]
@@ -77,6 +77,16 @@ class StoredSize:
     columnstore_mb: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a stage of live judging took, in seconds, over so many samples."""
+
+    samples: int
+    p50_s: float
+    p95_s: float
+    max_s: float
+
+
 def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
     """The alerts that fit, newest first, in the words of `sentinet alerts --json`."""
     return _rows(
@@ -117,6 +127,34 @@ def failed_ranges(connection: Connection) -> list[dict[str, Any]]:
 def late_hours(connection: Connection) -> list[dict[str, Any]]:
     """The hours that wait for a backfill because facts came too late, oldest first."""
     return _rows(connection, "late_hours")
+
+
+def behind_s(connection: Connection) -> float | None:
+    """Seconds of received data that are not judged yet; None: nothing is judged."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(queries()["keeping_up"].sql.encode()).fetchone()
+    return None if row is None else row["behind_s"]
+
+
+def latency(connection: Connection, span: timedelta) -> dict[str, Latency]:
+    """Stage (tick_to_row, row_to_window, window_to_alert, row_to_alert) → its delays of the last `span`.
+
+    Nothing of a stage without samples, and of a database that is not migrated so far.
+    """
+    if not _rows(connection, "has_latency")[0]["has_latency"]:
+        return {}
+    return {
+        row["stage"]: Latency(row["samples"], row["p50_s"], row["p95_s"], row["max_s"])
+        for row in _rows(connection, "latency", span=span)
+    }
+
+
+def dagster_sizes(connection: Connection) -> dict[str, float]:
+    """MB of Dagster's own database, that `connection` leads to: in all, of events, of runs, of ticks."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(queries()["dagster_sizes"].sql.encode()).fetchone()
+    assert row is not None
+    return {name: size / _MB for name, size in row.items()}
 
 
 def server(connection: Connection) -> Server:

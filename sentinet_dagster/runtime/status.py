@@ -11,13 +11,15 @@ from typing import Any
 
 from sentinet_dagster.runtime import readings
 from sentinet_dagster.runtime.cpu_meter import use_of
-from sentinet_dagster.runtime.database_url import without_password
+from sentinet_dagster.runtime.database_url import connect, without_password
 from sentinet_dagster.runtime.disk import free_bytes
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state
 from sentinet_dagster.storage import STORED
 
 RATE_SPAN = timedelta(seconds=30)
+LATENCY_SPAN = timedelta(minutes=10)
+STAGES = ("tick_to_row", "row_to_window", "window_to_alert", "row_to_alert")
 LITTLE_ROOM_MB = 1024.0
 _CHUNKED = tuple(stored.relation for stored in STORED if stored.chunks)
 
@@ -120,8 +122,35 @@ def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:
 
 
 def judging_status(connection: readings.Connection) -> dict[str, Any]:
-    """What does not judge itself: ranges that keep failing, hours that wait for a backfill."""
+    """How far judging is behind; what does not judge itself: ranges that fail, hours left to a backfill."""
+    behind = readings.behind_s(connection)
     return {
+        "behind_s": None if behind is None else round(behind, 1),
         "failed_ranges": readings.failed_ranges(connection),
         "late_hours": readings.late_hours(connection),
     }
+
+
+def latency_status(connection: readings.Connection) -> dict[str, dict[str, Any] | None]:
+    """Stage → delays of live judging in the last ten minutes; None: nothing came through it."""
+    found = readings.latency(connection, LATENCY_SPAN)
+    return {
+        stage: {
+            "samples": found[stage].samples,
+            "p50_s": round(found[stage].p50_s, 3),
+            "p95_s": round(found[stage].p95_s, 3),
+            "max_s": round(found[stage].max_s, 3),
+        }
+        if stage in found
+        else None
+        for stage in STAGES
+    }
+
+
+def dagster_status(home: Home, url: str) -> dict[str, float]:
+    """MB of Dagster's own data: its database at `url`, and of that events, runs, ticks; files in `home`."""
+    with connect(url, autocommit=True) as connection:
+        sizes = readings.dagster_sizes(connection)
+    files = (each for each in (home.dagster / "storage").rglob("*") if each.is_file())
+    sizes["files"] = sum(each.stat().st_blocks * 512 for each in files) / 2**20
+    return {f"{name}_mb": round(size, 1) for name, size in sizes.items()}

@@ -37,10 +37,10 @@ def thing() -> int:
 
 
 @contextmanager
-def instance(home: Path, url: str, pooled: bool = True) -> Iterator[DagsterInstance]:
+def instance(home: Path, url: str, pooled: bool = True, **options: Any) -> Iterator[DagsterInstance]:
     home.mkdir(exist_ok=True)
     config = {"postgres_url": url}
-    storage: dict[str, Any] = {"custom": {**POOLED["custom"], "config": config}}
+    storage: dict[str, Any] = {"custom": {**POOLED["custom"], "config": config | options}}
     settings = {"telemetry": {"enabled": False}, "storage": storage if pooled else {"postgres": config}}
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     with DagsterInstance.from_config(str(home)) as opened:
@@ -102,3 +102,18 @@ def test_the_default_storage_goes_on_where_the_pooled_one_left_and_back(
     with instance(tmp_path, empty_database_url) as opened:
         assert opened.get_runs_count() == 2
         assert opened.get_latest_materialization_event(thing.key) is not None
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_writes_wait_for_the_disk_unless_told_otherwise(
+    tmp_path: Path, empty_database_url: str, waits: bool
+) -> None:
+    name = empty_database_url.rpartition("/")[2].partition("?")[0]
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(f'alter database "{name}" set synchronous_commit = on')
+    options = {} if waits else {"synchronous_commit": False}
+    with instance(tmp_path, empty_database_url, **options) as opened:
+        assert empty.execute_in_process(instance=opened).success
+        with opened.run_storage.connect() as connection:  # type: ignore[attr-defined]
+            setting = connection.exec_driver_sql("show synchronous_commit").scalar_one()
+    assert setting == ("on" if waits else "off")

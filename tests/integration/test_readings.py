@@ -55,21 +55,29 @@ def add_alert(
     )  # fmt: skip
 
 
-def add_window(connection: readings.Connection, instrument_id: int, computed_at: datetime) -> None:
+def add_window(
+    connection: readings.Connection, instrument_id: int, computed_at: datetime, window: datetime = WINDOW
+) -> None:
     connection.execute(
         "insert into surveillance.windows (instrument_id, window_start, volume, buy_volume, sell_volume, "
         "notional, trade_count, quote_count, book_count, order_trade_ratio, completeness, book_completeness, "
         "gap_seconds, refused_frames, trade_completeness, computed_at) "
         "values (%s, %s, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 1, %s)",
-        (instrument_id, WINDOW, computed_at),
+        (instrument_id, window, computed_at),
     )
 
 
-def add_batch(connection: readings.Connection, venue: str, committed_at: datetime, rows: int = 10) -> None:
+def add_batch(
+    connection: readings.Connection,
+    venue: str,
+    committed_at: datetime,
+    rows: int = 10,
+    window: datetime = WINDOW,
+) -> None:
     connection.execute(
         "insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at, "
         "committed_at) values (%s, 'trades', %s, 0, 0, tstzmultirange(tstzrange(%s, %s, '[]')), %s, %s)",
-        (venue, rows, WINDOW + SECOND, WINDOW + 4 * SECOND, WINDOW + 4 * SECOND, committed_at),
+        (venue, rows, window + SECOND, window + 4 * SECOND, window + 4 * SECOND, committed_at),
     )
 
 

@@ -115,7 +115,7 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
     assert told.pop("problems") == []
     assert told == {
         "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
-        "addresses": {}, "feeds": {}, "judging": {},
+        "addresses": {}, "feeds": {}, "judging": {}, "latency": {}, "dagster": None,
     }  # fmt: skip
 
 

@@ -74,6 +74,7 @@ GRAPH = {
         "surveillance/windows",
     ],
     "model/isolation_forest": ["surveillance/features"],
+    "ops/dagster_runs": [],
     "ops/storage": [f"market/{name}" for name in MARKET],
 }
 JOBS = {
@@ -86,6 +87,7 @@ JOBS = {
     ],
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
+    "prune_runs_hourly": ["ops/dagster_runs"],
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
     "maintain_storage_daily": ["ops/storage"],
@@ -94,12 +96,14 @@ SCHEDULES = {
     "refresh_rollups_minutely_schedule": ("* * * * *", "refresh_rollups_minutely"),
     "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
 CHECKS = [
     "market/trades:trades_have_no_unexplained_gaps",
+    "surveillance/alerts:alerts_keep_up",
     "surveillance/alerts:alerts_stand_on_evidence",
     "surveillance/alerts:no_range_keeps_failing",
     "surveillance/windows:windows_have_no_holes",

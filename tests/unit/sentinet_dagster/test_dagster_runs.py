@@ -1,0 +1,13 @@
+"""Every job that comes at least hourly has its runs pruned, and none that does not exist."""
+
+from __future__ import annotations
+
+from sentinet_dagster.assets.dagster_runs import KEPT
+from sentinet_dagster.definitions import defs
+
+DAILY = {"retrain_models_daily", "maintain_storage_daily"}
+
+
+def test_every_job_that_runs_often_is_pruned() -> None:
+    jobs = {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
+    assert set(KEPT) == jobs - DAILY
