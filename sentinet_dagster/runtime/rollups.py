@@ -23,8 +23,8 @@ __all__ = ["deploy", "document", "prepare"]
 
 log = structlog.get_logger(__name__)
 
-# What else than the project decides what dbt makes: who can keep a rollup, the shape of what is read, whose it
-# becomes; and for how long rows are kept, where policies say so.
+# What else than the project decides what dbt makes: who can keep a rollup, the shape of what is read, whose
+# it is to be; and for how long rows are kept, where policies say so.
 _SURROUNDINGS = """
 select
     current_setting('timescaledb.license', true) as licence,

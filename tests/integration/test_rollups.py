@@ -42,7 +42,7 @@ from tests.integration import rollup_reference as reference
 from tests.integration.judging import Desk
 from tests.integration.market_facts import batch, events, gap, refused
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 
 HOUR = datetime(2024, 8, 9, 10, tzinfo=UTC)
 START = in_microseconds(HOUR)
@@ -376,7 +376,7 @@ def test_what_was_made_before_there_were_roles_is_dagsters_afterwards(url: str) 
 
 
 def test_the_names_of_the_community_edition_are_the_servers(connection: Connection) -> None:
-    """Without a community server at hand: this one knows each function and refuses it for its licence alone."""
+    """Without a community server at hand: this one knows each function and refuses its licence alone."""
     if connection.execute("select current_setting('timescaledb.license', true)").fetchone() != ("apache",):
         pytest.skip("this server is not of the Apache edition")
     connection.execute(
