@@ -53,6 +53,10 @@ class StoreThread:
         """Write a batch now. Raises StoreUnavailable, StoreRejected."""
         return await self._try(lambda: self._store.write(batch))
 
+    async def attempt(self, work: Callable[[Store], _T]) -> _T:
+        """What `work` gives, done with the store, now. Raises StoreUnavailable, StoreRejected."""
+        return await self._try(lambda: work(self._store))
+
     async def try_to_know(self, venues: Sequence[str]) -> Known:
         """The database and its active instruments, now. Raises StoreUnavailable, StoreRejected."""
         return await self._try(
@@ -183,7 +187,6 @@ class Writer:
         self._store = store
         self._spool = spool
         self._is_met = asyncio.Event()
-        self._limits = limits
         self._health = health
         self._batchers = {venue: Batcher(venue, limits) for venue in venues}
         self._arrived_at = dict.fromkeys(venues, 0.0)  # of the oldest event in each batcher
@@ -220,6 +223,10 @@ class Writer:
             await self._spool.advance()
             self._tell(batch, report)
 
+    async def wait_until_met(self) -> None:
+        """Return when the database said what must be asked of it: then others may write too."""
+        await self._is_met.wait()
+
     async def run(self) -> None:
         """Write until the queue is closed and everything is written or spooled. Raises StoreRejected."""
         while not self._queue.is_closed:
@@ -237,7 +244,7 @@ class Writer:
             batcher = self._batchers[item.venue]
             if not batcher.rows:
                 self._arrived_at[item.venue] = item.arrived_at
-            for batch in batcher.add(item.events, _microseconds()):
+            for batch in batcher.add(item.events, int(item.arrived_at * 1e6)):
                 await self._commit(batch, self._arrived_at[item.venue])
                 self._arrived_at[item.venue] = item.arrived_at
 
@@ -248,10 +255,11 @@ class Writer:
                 await self._commit(due, self._arrived_at[venue])
 
     async def _wait(self) -> None:
-        """Until the oldest batch is due or a full one waits; with nothing open, until anything comes."""
+        """Until a batch is due, or may be full or due sooner; with nothing open, until anything comes."""
         due = [batcher.due_at for batcher in self._batchers.values() if batcher.due_at is not None]
         if due:
-            await self._queue.wait(self._limits.rows, max(0, min(due) - _microseconds()) / 1e6)
+            rows = min(batcher.rows_to_wait_for for batcher in self._batchers.values() if batcher.rows)
+            await self._queue.wait(rows, max(0, min(due) - _microseconds()) / 1e6)
         else:
             await self._queue.wait(1, None)
 

@@ -37,7 +37,7 @@ __all__ = [
     "retrain_models_daily",
 ]
 
-# One process for the five steps: a process each would cost more than the judging. No max_retries: the sensor
+# One process for the six steps: a process each would cost more than the judging. No max_retries: the sensor
 # knows what a failed run has left dirty and requests it again, merged with what came since. A run whose
 # process vanished (the machine went down) is failed by run monitoring after max_runtime, and so requested
 # again.

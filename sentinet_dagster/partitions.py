@@ -6,6 +6,7 @@ hours, the rules of the plan. What never does: the database, the clock, Dagster'
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,7 +15,7 @@ from dagster import HourlyPartitionsDefinition, TimeWindowPartitionMapping
 
 from sentinet_dagster.planning import Rules
 from sentinet_dagster.settings import SETTINGS
-from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK
+from sentinet_dagster.surveillance.findings import JUDGE_LOOKBACK
 
 __all__ = [
     "HOUR",
@@ -26,10 +27,10 @@ __all__ = [
     "RULES",
     "SILENCE",
     "TOUCHED_TAG",
-    "WITH_PREVIOUS_HOUR",
     "hour_ranges",
     "in_microseconds",
     "is_whole",
+    "looking_back",
     "moment",
     "partition_key",
     "partition_range",
@@ -57,8 +58,14 @@ night leaves no rows. One that fell silent still has windows, empty ones, for as
 # end_offset=1: the hour that is still running has a partition.
 HOURS: Final = HourlyPartitionsDefinition(start_date=SETTINGS.first_hour, end_offset=1, fmt=PARTITION_FORMAT)
 
-# Features look back past the start of their hour: a backfill must have judged the hour before.
-WITH_PREVIOUS_HOUR: Final = TimeWindowPartitionMapping(start_offset=-1, end_offset=0)
+
+def looking_back(span: timedelta) -> TimeWindowPartitionMapping:
+    """What looks back past the start of its hour: a backfill must have judged so many hours before.
+
+    >>> looking_back(timedelta(minutes=61)).start_offset
+    -2
+    """
+    return TimeWindowPartitionMapping(start_offset=-math.ceil(span / HOUR), end_offset=0)
 
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

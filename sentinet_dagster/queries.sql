@@ -309,10 +309,73 @@ select pg_advisory_unlock_shared(hashtext('model.models'), 0);
 -- Wait until nothing is being scored; held to the end of the transaction.
 select pg_advisory_xact_lock(hashtext('model.models'), 0);
 
+-- name: lock_alerts
+-- Wait until nobody else settles alerts; held to the end of the transaction. An alert may lie over several hours.
+select pg_advisory_xact_lock(hashtext('surveillance.alerts'), 0);
+
+-- name: standing_alerts
+-- The alerts that opened in [start, end) and are not retracted.
+select alert_id::text as alert_id, detector, detector_version, instrument_id, window_start, last_window_start
+from surveillance.alerts
+where
+    window_start >= %(start)s::timestamptz
+    and window_start < %(end)s::timestamptz
+    and state <> 'retracted';
+
+-- name: firings
+-- The findings of [start, end) without their evidence; of the detectors, versions and instruments in `reaching`, as JSON,
+-- those before it too, from `since` on.
+select detector, detector_version, instrument_id, window_start, severity, score, completeness
+from surveillance.findings
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
+union all
+select
+    findings.detector,
+    findings.detector_version,
+    findings.instrument_id,
+    findings.window_start,
+    findings.severity,
+    findings.score,
+    findings.completeness
+from jsonb_to_recordset(%(reaching)s::jsonb) as reaching (
+    detector text, detector_version integer, instrument_id smallint, since timestamptz
+)
+inner join surveillance.findings as findings
+    on
+        reaching.detector = findings.detector
+        and reaching.detector_version = findings.detector_version
+        and reaching.instrument_id = findings.instrument_id
+        and findings.window_start >= reaching.since
+        and findings.window_start < %(start)s::timestamptz;
+
+-- name: findings_of
+-- The findings of these detectors, instruments and windows, as JSON, whole.
+select
+    findings.detector,
+    findings.detector_version,
+    findings.instrument_id,
+    findings.window_start,
+    findings.severity,
+    findings.score,
+    findings.threshold,
+    findings.summary,
+    findings.evidence::text as evidence,
+    findings.evidence_level,
+    findings.completeness,
+    findings.model_id::text as model_id,
+    findings.code_hash,
+    findings.config_hash
+from jsonb_to_recordset(%(wanted)s::jsonb) as wanted (detector text, instrument_id smallint, window_start timestamptz)
+inner join surveillance.findings as findings
+    on
+        wanted.detector = findings.detector
+        and wanted.instrument_id = findings.instrument_id
+        and wanted.window_start = findings.window_start;
+
 -- name: record_alerts
--- Make surveillance.alerts of [start, end) say what was judged: one row of counts. New alerts open, known ones are
--- brought up to date and keep their state, retracted ones that hold again reopen, those that no longer hold are
--- retracted. Every change of state is a row in surveillance.alert_events; taking back and reopening say why.
+-- Make surveillance.alerts say what was judged: one row of counts. New alerts open, known ones grow and keep their state,
+-- retracted ones that hold again reopen, those in `withdrawn` are retracted, each for the alert that has its windows now.
+-- Every change of state is a row in surveillance.alert_events; taking back and reopening say why.
 with
 judged as (
     select * from jsonb_to_recordset(%(alerts)s::jsonb) as judged (
@@ -332,12 +395,23 @@ judged as (
         completeness double precision,
         model_id uuid,
         code_hash text,
-        config_hash text
+        config_hash text,
+        last_window_start timestamptz,
+        closes_at timestamptz,
+        windows_fired integer,
+        peak_score double precision,
+        peak_window_start timestamptz
     )
 ),
 
+gone as (
+    select * from jsonb_to_recordset(%(withdrawn)s::jsonb) as gone (alert_id uuid, superseded_by uuid)
+),
+
 known as (
-    select alerts.alert_id, alerts.state, alerts.window_start, alerts.code_hash, alerts.config_hash
+    select
+        alerts.alert_id, alerts.state, alerts.window_start, alerts.last_window_start, alerts.code_hash,
+        alerts.config_hash
     from surveillance.alerts as alerts
     inner join judged on alerts.alert_id = judged.alert_id
 ),
@@ -345,11 +419,13 @@ known as (
 written as (
     insert into surveillance.alerts as alerts (
         alert_id, detector, detector_version, instrument_id, window_start, window_end, raised_at, severity, score,
-        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash
+        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash,
+        last_window_start, closes_at, windows_fired, peak_score, peak_window_start
     )
     select
         alert_id, detector, detector_version, instrument_id, window_start, window_end, raised_at, severity, score,
-        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash
+        threshold, summary, evidence, evidence_level, completeness, model_id, code_hash, config_hash,
+        last_window_start, closes_at, windows_fired, peak_score, peak_window_start
     from judged
     on conflict (alert_id) do update set
         raised_at = excluded.raised_at,
@@ -363,31 +439,58 @@ written as (
         model_id = excluded.model_id,
         code_hash = excluded.code_hash,
         config_hash = excluded.config_hash,
+        last_window_start = excluded.last_window_start,
+        closes_at = excluded.closes_at,
+        windows_fired = excluded.windows_fired,
+        peak_score = excluded.peak_score,
+        peak_window_start = excluded.peak_window_start,
+        superseded_by = null,
+        changed_at = clock_timestamp(),
         state = case when alerts.state = 'retracted' then 'open' else alerts.state end
+    where
+        alerts.state = 'retracted'
+        or (
+            alerts.severity, alerts.score, alerts.threshold, alerts.summary, alerts.evidence, alerts.evidence_level,
+            alerts.completeness, alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.last_window_start,
+            alerts.closes_at, alerts.windows_fired, alerts.peak_score, alerts.peak_window_start
+        ) is distinct from (
+            excluded.severity, excluded.score, excluded.threshold, excluded.summary, excluded.evidence,
+            excluded.evidence_level, excluded.completeness, excluded.model_id, excluded.code_hash,
+            excluded.config_hash, excluded.last_window_start, excluded.closes_at, excluded.windows_fired,
+            excluded.peak_score, excluded.peak_window_start
+        )
     returning alerts.alert_id
 ),
 
 withdrawn as (
     update surveillance.alerts as alerts
-    set state = 'retracted'
+    set
+        state = 'retracted',
+        superseded_by = gone.superseded_by,
+        incident_id = null,
+        changed_at = clock_timestamp()
+    from gone
     where
-        alerts.window_start >= %(start)s::timestamptz
-        and alerts.window_start < %(end)s::timestamptz
+        alerts.alert_id = gone.alert_id
         and alerts.state <> 'retracted'
-        and not exists (select 1 from judged where judged.alert_id = alerts.alert_id)
-    returning alerts.alert_id, alerts.window_start, alerts.code_hash, alerts.config_hash
+    returning
+        alerts.alert_id, alerts.window_start, alerts.last_window_start, alerts.code_hash, alerts.config_hash,
+        alerts.superseded_by
 ),
 
 turned as (
     select withdrawn.*, 'retracted' as event
     from withdrawn
     union all
-    select known.alert_id, known.window_start, known.code_hash, known.config_hash, 'reopened' as event
+    select
+        known.alert_id, known.window_start, known.last_window_start, known.code_hash, known.config_hash,
+        null::uuid as superseded_by, 'reopened' as event
     from known
     where known.state = 'retracted'
 ),
 
--- What has come since the alert last changed that touches what its window looks back on.
+-- What has come since the alert last changed that touches what its windows look back on, and, where it opens earlier now,
+-- what comes before them.
 late as (
     select
         turned.alert_id,
@@ -398,7 +501,10 @@ late as (
     inner join ops.ingest_batches as batches
         on
             batches.touched && tstzrange(
-                turned.window_start - %(lookback)s::interval, turned.window_start + interval '5 seconds'
+                turned.window_start
+                - %(lookback)s::interval
+                - case when turned.superseded_by is null then '0' else %(cool_down)s::interval end,
+                turned.last_window_start + interval '5 seconds'
             )
             and batches.committed_at > (
                 select max(life.occurred_at)
@@ -416,9 +522,14 @@ reasons as (
             'late_batches', coalesce(to_jsonb(late.batch_ids), '[]'),
             'code_changed', turned.code_hash <> %(code_hash)s::text,
             'thresholds_changed', turned.config_hash <> %(config_hash)s::text
-        ) as cause,
+        )
+        || case
+            when turned.superseded_by is null then '{}'
+            else jsonb_build_object('superseded_by', turned.superseded_by)
+        end as cause,
         concat_ws(
             ', ',
+            'superseded by ' || turned.superseded_by,
             case
                 when cardinality(late.batch_ids) > 5 then
                     format(
@@ -459,8 +570,109 @@ noted as (
 select
     count(*) filter (where event = 'opened') as opened,
     count(*) filter (where event = 'reopened') as reopened,
-    count(*) filter (where event = 'retracted') as retracted
+    count(*) filter (where event = 'retracted') as retracted,
+    (select count(*) from written) as written
 from noted;
+
+-- name: alert_spans
+-- The alerts on these assets that opened in [start, end) and are not retracted.
+select
+    alerts.alert_id::text as alert_id,
+    instruments.base,
+    instruments.venue,
+    alerts.instrument_id,
+    alerts.detector,
+    alerts.severity,
+    alerts.window_start,
+    alerts.last_window_start
+from surveillance.alerts as alerts
+inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+where
+    alerts.window_start >= %(start)s::timestamptz
+    and alerts.window_start < %(end)s::timestamptz
+    and alerts.state <> 'retracted'
+    and instruments.base = any(%(bases)s::text []);
+
+-- name: known_incidents
+-- The incidents of these assets that began in [start, end).
+select incident_id::text as incident_id, base, started_at, ended_at
+from surveillance.incidents
+where
+    base = any(%(bases)s::text [])
+    and started_at >= %(start)s::timestamptz
+    and started_at < %(end)s::timestamptz;
+
+-- name: record_incidents
+-- Make surveillance.incidents say what alerts come to: those given are stored, those in `gone` are not any more.
+with
+judged as (
+    select * from jsonb_to_recordset(%(incidents)s::jsonb) as judged (
+        incident_id uuid,
+        base text,
+        started_at timestamptz,
+        ended_at timestamptz,
+        severity text,
+        alert_ids uuid [],
+        detectors text [],
+        venues text [],
+        instrument_ids smallint []
+    )
+),
+
+written as (
+    insert into surveillance.incidents as incidents (
+        incident_id, base, started_at, ended_at, severity, alert_ids, detectors, venues, instrument_ids
+    )
+    select incident_id, base, started_at, ended_at, severity, alert_ids, detectors, venues, instrument_ids
+    from judged
+    on conflict (incident_id) do update set
+        ended_at = excluded.ended_at,
+        severity = excluded.severity,
+        alert_ids = excluded.alert_ids,
+        detectors = excluded.detectors,
+        venues = excluded.venues,
+        instrument_ids = excluded.instrument_ids,
+        changed_at = clock_timestamp()
+    where
+        (
+            incidents.ended_at, incidents.severity, incidents.alert_ids, incidents.detectors, incidents.venues,
+            incidents.instrument_ids
+        ) is distinct from (
+            excluded.ended_at, excluded.severity, excluded.alert_ids, excluded.detectors, excluded.venues,
+            excluded.instrument_ids
+        )
+),
+
+members as (
+    select judged.incident_id, member.alert_id
+    from judged
+    cross join lateral unnest(judged.alert_ids) as member (alert_id)
+),
+
+joined as (
+    update surveillance.alerts as alerts
+    set incident_id = members.incident_id
+    from members
+    where alerts.alert_id = members.alert_id and alerts.incident_id is distinct from members.incident_id
+),
+
+parted as (
+    update surveillance.alerts as alerts
+    set incident_id = null
+    where
+        alerts.incident_id = any(%(gone)s::uuid [])
+        and not exists (select 1 from members where members.alert_id = alerts.alert_id)
+),
+
+removed as (
+    delete from surveillance.incidents as incidents
+    where incidents.incident_id = any(%(gone)s::uuid [])
+    returning incidents.incident_id
+)
+
+select
+    (select count(*) from judged) as incidents,
+    (select count(*) from removed) as removed;
 
 -- name: newest_scored
 -- The start of the newest window that a model was asked about, or null.

@@ -10,7 +10,7 @@ are used.
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,7 @@ import yaml
 from dagster import ConfigurableResource, InitResourceContext
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import Jsonb
 from pydantic import PrivateAttr
 
 from sentinet_dagster.planning import effective_from
@@ -33,11 +34,12 @@ from sentinet_dagster.surveillance.settings import SurveillanceSettings, load_se
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection as AdbcConnection
 
-__all__ = ["ModelStore", "SurveillanceConfig", "Timescale", "surveillance_code_hash"]
+__all__ = ["ModelStore", "SurveillanceConfig", "Timescale", "Value", "surveillance_code_hash"]
 
 Value = str | int | float | datetime | bytes | Sequence[str] | None
 
 _UUID_OID = 2950
+_JSONB_OID = 3802
 _CONNECT_TIMEOUT_S = 5
 
 
@@ -69,7 +71,7 @@ class Timescale(ConfigurableResource[Any]):
         query: str,
         *,
         instruments: Sequence[int] | None = None,
-        **parameters: datetime,
+        **parameters: datetime | str,
     ) -> pl.DataFrame:
         """The rows of a query as one contiguous frame of the relation's shape.
 
@@ -83,7 +85,9 @@ class Timescale(ConfigurableResource[Any]):
             adbc_driver_manager.Error: the database is away or refuses the statement.
         """
         statement = queries()[query] if instruments is None else queries()[query].of_instruments
-        texts = {name: value.isoformat() for name, value in parameters.items()}
+        texts = {
+            name: value if isinstance(value, str) else value.isoformat() for name, value in parameters.items()
+        }
         texts["instruments"] = f"{{{','.join(map(str, instruments or ()))}}}"
         with self._open_reader().cursor() as cursor:
             if statement.parameters:
@@ -251,10 +255,16 @@ def surveillance_code_hash() -> str:
 
 
 def _as_stored(row: tuple[Any, ...], types: Sequence[int]) -> Sequence[Any]:
-    """The row with uuids as such: frames hold them as text."""
-    if _UUID_OID not in types:
+    """The row with uuids and JSON as such: frames hold them as text."""
+    if _UUID_OID not in types and _JSONB_OID not in types:
         return row
     return [
-        uuid.UUID(value) if oid == _UUID_OID and value is not None else value
+        value if value is None or oid not in _FROM_TEXT else _FROM_TEXT[oid](value)
         for value, oid in zip(row, types, strict=True)
     ]
+
+
+_FROM_TEXT: Mapping[int, Callable[[str], object]] = {
+    _UUID_OID: uuid.UUID,
+    _JSONB_OID: lambda text: Jsonb(text, dumps=str),  # it is JSON already
+}

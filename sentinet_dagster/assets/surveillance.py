@@ -1,4 +1,4 @@
-"""`surveillance/*`: facts become windows, features, correlations, scores, alerts.
+"""`surveillance/*`: facts become windows, features, correlations, scores, findings, alerts.
 
 What lives here: read → pure function → replace the range → report. What never does: arithmetic on market data
 (it is in `surveillance/`), SQL (it is in `queries.sql`), deciding what is due (it is in `planning.py`).
@@ -12,7 +12,6 @@ looks at the past and at the others, and costs little.
 
 # No `from __future__ import annotations`: Dagster reads the annotations of decorated functions as objects.
 
-import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -35,14 +34,15 @@ from dagster import (
 
 from sentinet_dagster.assets.building import READ_AT_ONCE, build, build_for
 from sentinet_dagster.assets.market import MARKET_ASSETS, column_schema
+from sentinet_dagster.assets.settling import settle_alerts
 from sentinet_dagster.partitions import (
     HOUR,
     HOURS,
     RULES,
-    WITH_PREVIOUS_HOUR,
     hour_ranges,
     in_microseconds,
     is_whole,
+    looking_back,
     moment,
     slices,
     tagged_instruments,
@@ -52,11 +52,12 @@ from sentinet_dagster.partitions import (
 from sentinet_dagster.planning import closed_until
 from sentinet_dagster.resources import ModelStore, SurveillanceConfig, Timescale, surveillance_code_hash
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK, alert_lookback, build_alerts
+from sentinet_dagster.surveillance.alerts import REACH
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
+from sentinet_dagster.surveillance.detectors import WIDEST_LOOKBACK
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
+from sentinet_dagster.surveillance.findings import build_findings, detector_lookback
 from sentinet_dagster.surveillance.models import ISOLATION_FOREST, build_scores
-from sentinet_dagster.surveillance.settings import SurveillanceSettings
 
 __all__ = ["CODE_HASH", "SURVEILLANCE_ASSETS"]
 
@@ -98,8 +99,8 @@ def _judged(
         )
 
 
-def _looking_back(relation: schema.Relation) -> AssetDep:
-    return AssetDep(AssetKey(relation.name.split(".")), partition_mapping=WITH_PREVIOUS_HOUR)
+def _looking_back(relation: schema.Relation, span: timedelta) -> AssetDep:
+    return AssetDep(AssetKey(relation.name.split(".")), partition_mapping=looking_back(span))
 
 
 @_judged(
@@ -133,7 +134,7 @@ def windows(context: AssetExecutionContext, timescale: Timescale) -> Materialize
 
 @_judged(
     schema.FEATURES,
-    _looking_back(schema.WINDOWS),
+    _looking_back(schema.WINDOWS, FEATURE_LOOKBACK),
     description="Each window against its instrument's own past: z-scores, RSI, volatility, volume.",
 )
 def features(
@@ -151,7 +152,7 @@ def features(
 
 @_judged(
     schema.CORRELATIONS,
-    _looking_back(schema.FEATURES),
+    _looking_back(schema.FEATURES, CORRELATION_LOOKBACK),
     description="How each pair of instruments moves together now, and on the slow average.",
 )
 def correlations(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult[None]:
@@ -188,36 +189,52 @@ def scores(
 
 
 @_judged(
-    schema.ALERTS,
-    *map(_looking_back, (schema.WINDOWS, schema.FEATURES, schema.CORRELATIONS, schema.SCORES)),
-    description="What a human should look at, with the evidence. Its life: surveillance.alert_events.",
-    freshness_policy=_FRESH,
+    schema.FINDINGS,
+    _looking_back(schema.WINDOWS, WIDEST_LOOKBACK.windows),
+    _looking_back(schema.FEATURES, WIDEST_LOOKBACK.features),
+    _looking_back(schema.CORRELATIONS, WIDEST_LOOKBACK.correlations),
+    _looking_back(schema.SCORES, WIDEST_LOOKBACK.scores),
+    description="Each window in which a detector fires, with the evidence.",
 )
-def alerts(
+def findings(
     context: AssetExecutionContext, timescale: Timescale, surveillance_config: SurveillanceConfig
 ) -> MaterializeResult[None]:
-    """Windows, features, correlations, scores → alerts."""
+    """Windows, features, correlations, scores → findings."""
     settings = surveillance_config.load()
     instruments = timescale.read(schema.INSTRUMENTS, "instruments")
+    lookback = detector_lookback(settings, instruments)
 
     def judge(start: datetime, end: datetime) -> pl.DataFrame:
-        read = partial(timescale.read, start=start - alert_lookback(settings), end=end)
-        found = build_alerts(
-            read(schema.WINDOWS, "windows"),
-            read(schema.FEATURES, "features"),
-            read(schema.CORRELATIONS, "correlations"),
-            read(schema.SCORES, "scores"),
+        return build_findings(
+            timescale.read(schema.WINDOWS, "windows", start=start - lookback.windows, end=end),
+            timescale.read(schema.FEATURES, "features", start=start - lookback.features, end=end),
+            timescale.read(schema.CORRELATIONS, "correlations", start=start - lookback.correlations, end=end),
+            timescale.read(schema.SCORES, "scores", start=start - lookback.scores, end=end),
             instruments,
             settings,
             start,
             end,
             CODE_HASH,
         )
-        _record_alerts(timescale, f"run {context.run.run_id}", settings, found, start, end)
-        return found
 
+    return _replace(context, timescale, schema.FINDINGS, judge)
+
+
+@_judged(
+    schema.ALERTS,
+    _looking_back(schema.FINDINGS, REACH),
+    description="What a human should look at: findings of one cause. Its life: surveillance.alert_events.",
+    freshness_policy=_FRESH,
+)
+def alerts(
+    context: AssetExecutionContext, timescale: Timescale, surveillance_config: SurveillanceConfig
+) -> MaterializeResult[None]:
+    """Findings → alerts."""
+    settle = partial(
+        settle_alerts, timescale, surveillance_config.load(), f"run {context.run.run_id}", CODE_HASH
+    )
     whole = _range(context, timescale)
-    result = _in_turn(context, timescale, schema.ALERTS, whole, list(hour_ranges(*whole)), judge)
+    result = _in_turn(context, timescale, schema.ALERTS, whole, list(hour_ranges(*whole)), settle)
     if is_whole(context.run.tags):
         timescale.fetch("settle_late_hours", run_id=context.run.run_id)
     timescale.fetch("note_latency")
@@ -314,27 +331,4 @@ def _range(context: AssetExecutionContext, timescale: Timescale) -> tuple[dateti
     return hours.start, max(hours.start, min(hours.end, closed))
 
 
-def _record_alerts(
-    timescale: Timescale,
-    note: str,
-    settings: SurveillanceSettings,
-    found: pl.DataFrame,
-    start: datetime,
-    end: datetime,
-) -> None:
-    """Open, bring up to date, reopen, retract: never delete."""
-    rows = [{**row, "evidence": json.loads(row["evidence"])} for row in found.iter_rows(named=True)]
-    timescale.fetch(
-        "record_alerts",
-        alerts=json.dumps(rows, default=datetime.isoformat),
-        start=start,
-        end=end,
-        actor="sentinet",
-        note=note,
-        lookback=f"{JUDGE_LOOKBACK // timedelta(microseconds=1)} microseconds",
-        code_hash=CODE_HASH,
-        config_hash=settings.config_hash,
-    )
-
-
-SURVEILLANCE_ASSETS: Final = [windows, features, correlations, scores, alerts]
+SURVEILLANCE_ASSETS: Final = [windows, features, correlations, scores, findings, alerts]

@@ -39,7 +39,7 @@ def summarise(
     """What the live part from `script_at` to `now` came to. `frames` and `rows` include the history."""
     wanted = readings.AlertFilter(since=script_at, limit=MOST_ALERTS)
     alerts = readings.alerts(connection, wanted)
-    verdicts = judge(episodes, raised(alerts))
+    verdicts = judge(episodes, raised(readings.firings(connection, script_at)))
     had_time = [verdict for verdict in verdicts if verdict.episode.had_time(now)]
     delays = readings.row_to_alert_seconds(connection, script_at)
     history_frames = sum(stream.frames for stream in history.streams.values())

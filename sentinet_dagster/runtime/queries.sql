@@ -7,7 +7,9 @@ select
     alerts.alert_id, alerts.detector, alerts.detector_version, instruments.venue, instruments.symbol as instrument,
     alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
     alerts.window_end, alerts.raised_at, alerts.evidence, alerts.evidence_level, alerts.completeness,
-    alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at
+    alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at, alerts.last_window_start,
+    alerts.closes_at, alerts.windows_fired, alerts.peak_score, alerts.peak_window_start, alerts.superseded_by,
+    alerts.changed_at
 from surveillance.alerts as alerts
 inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
 where
@@ -22,6 +24,26 @@ where
     and (%(since)s::timestamptz is null or alerts.raised_at >= %(since)s::timestamptz)
 order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
 limit %(limit)s::bigint;
+
+-- name: firings
+-- The windows since `since` in which detectors fired, and when that was first on record: an alert is not written again
+-- when its windows are judged again, its findings are.
+select
+    findings.detector,
+    instruments.venue,
+    instruments.symbol as instrument,
+    findings.window_start + interval '5 seconds' as window_end,
+    coalesce(alerts.created_at, findings.computed_at) as seen_at
+from surveillance.findings as findings
+inner join market.instruments as instruments on findings.instrument_id = instruments.instrument_id
+left join surveillance.alerts as alerts
+    on
+        findings.detector = alerts.detector
+        and findings.instrument_id = alerts.instrument_id
+        and findings.window_start = alerts.window_start
+        and alerts.state <> 'retracted'
+where findings.window_start >= %(since)s::timestamptz
+order by findings.window_start, findings.detector, instruments.venue, instruments.symbol;
 
 -- name: instrument_numbers
 -- The instruments of a name: a symbol, or venue/symbol, in any case.

@@ -100,6 +100,11 @@ def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
     )
 
 
+def firings(connection: Connection, since: datetime) -> list[dict[str, Any]]:
+    """The windows since `since` in which detectors fired; an alert may be of many, minutes apart."""
+    return _rows(connection, "firings", since=since)
+
+
 def feeds(connection: Connection, span: timedelta) -> list[Feed]:
     """What came in from each venue, with the rate over the last `span`."""
     return [

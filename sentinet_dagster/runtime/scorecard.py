@@ -1,9 +1,10 @@
 """Which scripted episodes were found: ground truth against alerts. Pure.
 
-An episode is found by an alert of a detector that is expected to notice its kind, on an instrument it shows
-on, raised between its start and `GRACE` after its end. It had time to be found if its end and the grace lie
-before the moment of asking. The grace is what the way from a fact to an alert may take: a window (5 s), late
-data (2 s), the sensor's tick (5 s) and the run.
+An episode is found by a window in which a detector fires that is expected to notice its kind, on an
+instrument it shows on, and which ends between its start and `GRACE` after its end: two episodes within the
+cool-down of a detector are one alert, of which both have windows. It had time to be found if its end and the
+grace lie before the moment of asking. The grace is what the way from a fact to an alert may take: a window
+(5 s), late data (2 s), the sensor's tick (5 s) and the run.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class Scripted:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """What of an alert matters here. `raised_at` is market time, `created_at` when its row was written."""
+    """What of a window that fired matters here. `raised_at`, its end, is market time, `created_at` when it
+    was first on record."""
 
     detector: str
     instrument: Instrument
@@ -53,14 +55,14 @@ class Raised:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """An episode and the first alert that found it, if one did."""
+    """An episode and the first window that found it, if one did."""
 
     episode: Scripted
     found_by: Raised | None = None
 
     @property
     def delay_s(self) -> float | None:
-        """Seconds from the episode's start to the row of the alert."""
+        """Seconds from the episode's start to the row that found it."""
         if self.found_by is None:
             return None
         return (self.found_by.created_at - self.episode.starts_at).total_seconds()
@@ -79,7 +81,7 @@ class Verdict:
 
 
 def judge(episodes: Sequence[Scripted], alerts: Iterable[Raised]) -> list[Verdict]:
-    """A verdict an episode, in their order; of several alerts the one written first."""
+    """A verdict an episode, in their order; of several windows the one written first."""
     by_creation = sorted(alerts, key=lambda alert: (alert.created_at, alert.detector))
     return [
         Verdict(episode, next((alert for alert in by_creation if finds(alert, episode)), None))

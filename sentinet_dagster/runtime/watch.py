@@ -46,7 +46,7 @@ class Sight:
     instruments: tuple[InstrumentState, ...] = ()
     feeds: tuple[FeedState, ...] = ()
     alerts: tuple[AlertState, ...] = ()
-    raised: tuple[Raised, ...] = ()  # the same alerts, as they are held against the ground truth
+    raised: tuple[Raised, ...] = ()  # the live windows that fired, as they are held against the ground truth
     runs: Runs = field(default_factory=Runs)
 
 
@@ -119,6 +119,7 @@ class Watch:
         written = readings.feeds(connection, RATE_SPAN)
         alerts = readings.alerts(connection, readings.AlertFilter(limit=SHOWN_ALERTS))
         market = readings.market_state(connection, now - CHART)
+        since = self._since()
         counts = fetch_counts(self._ingest_url, time.monotonic())
         if counts is not None:
             self._counts.append(counts)
@@ -127,7 +128,7 @@ class Watch:
             instruments=_instruments(market, alerts, now),
             feeds=self._feeds(written),
             alerts=tuple(_alert(alert) for alert in alerts),
-            raised=raised(alerts),
+            raised=raised(readings.firings(connection, since)) if since else (),
             runs=self._runs,
         )
 
@@ -169,16 +170,16 @@ class Watch:
         return tuple(states)
 
 
-def raised(alerts: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:
-    """Alerts as `readings.alerts` gives them, as they are held against the ground truth."""
+def raised(firings: Sequence[Mapping[str, Any]]) -> tuple[Raised, ...]:
+    """Windows that fired, as `readings.firings` gives them, as they are held against the ground truth."""
     return tuple(
         Raised(
-            alert["detector"],
-            (alert["venue"], alert["instrument"]),
-            alert["raised_at"],
-            alert["created_at"],
+            firing["detector"],
+            (firing["venue"], firing["instrument"]),
+            firing["window_end"],
+            firing["seen_at"],
         )
-        for alert in alerts
+        for firing in firings
     )
 
 
@@ -186,7 +187,7 @@ def _instruments(
     market: Sequence[Mapping[str, Any]], alerts: Sequence[Mapping[str, Any]], now: datetime
 ) -> tuple[InstrumentState, ...]:
     alerting = {
-        (alert["venue"], alert["instrument"]) for alert in alerts if alert["created_at"] > now - FRESH
+        (alert["venue"], alert["instrument"]) for alert in alerts if alert["changed_at"] > now - FRESH
     }
     return tuple(
         InstrumentState(

@@ -1,106 +1,85 @@
-"""Findings → alerts: which of the windows that fire open one, how grave it is, and what is shown for it.
+"""Findings → alerts: neighbouring windows of one cause are one alert that grows and closes.
 
-What lives here: the opening rule, completeness in the verdict, identity, evidence. What never does: a rule
-about a market (`detectors/`), and the life of an alert after it opened (the database).
+What lives here: the sessions, identity, what an alert shows, and which stored alerts a new judgement changes.
+What never does: which window fires (`findings.py`), and what people make of an alert (the database).
 
-An alert opens at the first window that fires after its detector was silent on the instrument for
-`quiet_windows`. Data less whole than the floor is silence: we do not accuse on data we know to be missing.
-Data that is not quite whole lowers the severity by one step and says so.
+An alert opens at the first window that fires. A later one joins it if the two windows that fire next to one
+another are no further apart than the cool-down, and if the alert does not grow longer than `LONGEST`; else it
+opens the next alert. Both are one comparison: a window joins if it ends no later than the alert's
+`closes_at`.
+
+Which windows belong together depends on where the first of them lies, as far back as they follow one another.
+What is stored makes that bounded: judging [start, end) again cannot move an alert that opened before `start`.
+So everything is known from the firings since the stored alerts that reach to `start`; and after `end` from
+the first firing at which an alert opens as it did before (see `settle`). Live, backfilled and late data come
+to the same alerts in the end, whatever the order of the ranges.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 from uuid import UUID, uuid5
 
+import numpy as np
 import polars as pl
 
-from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK
-from sentinet_dagster.surveillance.detectors import DETECTORS
-from sentinet_dagster.surveillance.detectors.base import Detector, Inputs
-from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK
 from sentinet_dagster.surveillance.grid import microseconds
-from sentinet_dagster.surveillance.schema import ALERTS, WINDOW
-from sentinet_dagster.surveillance.settings import MAX_QUIET_WINDOWS, SurveillanceSettings
+from sentinet_dagster.surveillance.rolling import Ints
+from sentinet_dagster.surveillance.schema import ALERTS, FIRINGS, SESSIONS, STANDING, WINDOW, WINDOW_US
+from sentinet_dagster.surveillance.settings import COOL_DOWN, LONGEST_COOL_DOWN
 
-__all__ = ["JUDGE_LOOKBACK", "alert_id", "alert_lookback", "build_alerts"]
+__all__ = [
+    "LONGEST",
+    "REACH",
+    "Settlement",
+    "Withdrawn",
+    "alert_id",
+    "alerts_of",
+    "build_alerts",
+    "build_sessions",
+    "reaching",
+    "settle",
+]
 
-_DETECTOR_LOOKBACK: Final = max((detector.lookback for detector in DETECTORS.values()), default=timedelta(0))
+LONGEST: Final = timedelta(hours=1)
+"""The longest span of one alert; what goes on firing opens a follow-up."""
 
-JUDGE_LOOKBACK: Final = (
-    FEATURE_LOOKBACK + CORRELATION_LOOKBACK + _DETECTOR_LOOKBACK + MAX_QUIET_WINDOWS * WINDOW
-)
-"""How long after a window it can still matter to a verdict: late ranges are extended forward by it."""
+REACH: Final = LONGEST + LONGEST_COOL_DOWN
+"""How far before a range an alert can have opened that still grows in it."""
 
+_KEY: Final = ["detector", "detector_version", "instrument_id"]
+_OPENING: Final = [*_KEY, "window_start"]
 _NAMESPACE: Final = UUID(
     "6f2a1c7e-3f0b-5a52-9d6c-51f6b5a0c3de"
 )  # drawn once; changing it renames every alert
-_LOWERED: Final = {"critical": "warning", "warning": "info", "info": "info"}
-_SHOWN: Final = ("trade_count", "quote_count", "book_count", "gap_seconds", "refused_frames", "completeness")
+_SEVERITIES: Final = ("info", "warning", "critical")
 
 
-def alert_lookback(settings: SurveillanceSettings) -> timedelta:
-    """How far before `start` every frame given to `build_alerts` must reach, as far as there are rows."""
-    return _DETECTOR_LOOKBACK + settings.quiet_windows * WINDOW
+@dataclass(frozen=True, slots=True)
+class Withdrawn:
+    """A stored alert that no longer holds, and the alert that has its windows now, if one has."""
+
+    alert_id: str
+    superseded_by: str | None
 
 
-def build_alerts(
-    windows: pl.DataFrame,
-    features: pl.DataFrame,
-    correlations: pl.DataFrame,
-    scores: pl.DataFrame,
-    instruments: pl.DataFrame,
-    settings: SurveillanceSettings,
-    start: datetime,
-    end: datetime,
-    code_hash: str,
-) -> pl.DataFrame:
-    """The alerts that open in [start, end), by every detector on every instrument it is enabled for.
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a judged range comes to."""
 
-    Args:
-        windows, features, correlations, scores: the schemas of these names, over
-            [start - alert_lookback(settings), end) as far as there are rows.
-        instruments: schema.INSTRUMENTS.
-        start, end: multiples of 5 s.
-        code_hash: of the sources of this package; computed outside, since nothing here reads files.
-
-    Returns:
-        schema.ALERTS, sorted by (window_start, instrument_id, detector). `raised_at` is the window's end:
-        the first moment at which all of it was known.
-
-    Raises:
-        ValueError: start or end is not a multiple of 5 s.
-    """
-    quiet = settings.quiet_windows * WINDOW
-    inputs = Inputs(
-        windows,
-        features,
-        correlations,
-        scores,
-        instruments,
-        start - quiet,
-        end,
-        settings.completeness_floor,
-    )
-    symbols = dict(instruments.select("instrument_id", "symbol").iter_rows())
-    rows: list[dict[str, Any]] = []
-    for detector in DETECTORS.values():
-        thresholds = settings.thresholds(detector, instruments)
-        if thresholds.is_empty():
-            continue
-        opened = _opened(detector.detect(inputs, thresholds), windows, settings.completeness_floor, quiet)
-        judged = opened.filter(pl.col("window_start") >= start).iter_rows(named=True)
-        rows.extend(_alert(detector, finding, symbols) for finding in judged)
-    provenance = {"code_hash": code_hash, "config_hash": settings.config_hash}
-    alerts = pl.DataFrame([row | provenance for row in rows], schema=ALERTS.schema)
-    return ALERTS.conform(alerts).sort("window_start", "instrument_id", "detector")
+    sessions: pl.DataFrame  # schema.SESSIONS: to be stored, new or known
+    withdrawn: Sequence[Withdrawn]
+    moved: pl.DataFrame  # schema.STANDING: the stored alerts that are withdrawn, or may have shrunk
+    is_complete: bool  # False: firings after `until` may belong to a session: ask with a later `until`
 
 
 def alert_id(detector: str, version: int, instrument_id: int, window_start: datetime) -> str:
-    """The identity of an alert: judging the same window again finds the same alert.
+    """The identity of an alert: judging the same windows again finds the same alert.
 
     >>> from datetime import UTC
     >>> alert_id("spoofing", 1, 7, datetime(2024, 8, 8, tzinfo=UTC))
@@ -110,47 +89,197 @@ def alert_id(detector: str, version: int, instrument_id: int, window_start: date
     return str(uuid5(_NAMESPACE, name))
 
 
-def _opened(findings: pl.DataFrame, windows: pl.DataFrame, floor: float, quiet: timedelta) -> pl.DataFrame:
-    """The findings that open an alert, with what is shown of their windows."""
-    previous = pl.col("window_start").shift(1).over("instrument_id", order_by="window_start")
+def build_sessions(firings: pl.DataFrame, cool_downs: pl.DataFrame) -> pl.DataFrame:
+    """Which firings are one alert. The first firing of a detector on an instrument opens one.
+
+    Args:
+        firings: schema.FIRINGS; at most one row a detector, version, instrument and window.
+        cool_downs: detector, instrument_id, cool_down (Duration); who is not named has `COOL_DOWN`.
+
+    Returns:
+        schema.SESSIONS, sorted by detector, version, instrument and opening window.
+    """
+    if firings.is_empty():
+        return SESSIONS.empty()
+    ordered = (
+        firings.join(cool_downs, on=["detector", "instrument_id"], how="left")
+        .sort(_OPENING)
+        .with_columns(pl.col("cool_down").fill_null(COOL_DOWN).cast(pl.Duration("us")))
+    )
+    opens = _openings(ordered)
+    last = np.append(opens[1:], len(ordered)) - 1
+    peak_score, peak = _peaks(ordered["score"].to_numpy(), opens, last)
+    ranks = ordered["severity"].replace_strict(_SEVERITIES, range(len(_SEVERITIES)), return_dtype=pl.Int64)
+    severity = np.maximum.reduceat(ranks.to_numpy(), opens)
+    same = pl.struct(_KEY) == pl.struct(_KEY).shift(1)
+    previous = pl.col("window_start").shift(1)
+    after_pause = same & (pl.col("window_start") - previous > pl.col("cool_down"))
+    at = ordered.with_columns(pl.when(after_pause).then(previous).alias("paused_since"))
+    sessions = at[opens].with_columns(
+        pl.Series("severity", [_SEVERITIES[rank] for rank in severity]),
+        pl.Series("completeness", np.minimum.reduceat(ordered["completeness"].to_numpy(), opens)),
+        ordered["window_start"][last].alias("last_window_start"),
+        pl.Series("windows_fired", last - opens + 1),
+        pl.Series("peak_score", peak_score),
+        ordered["window_start"][peak].alias("peak_window_start"),
+    )
+    closes_at = pl.min_horizontal(
+        pl.col("last_window_start") + WINDOW + pl.col("cool_down"), pl.col("window_start") + LONGEST
+    )
+    return SESSIONS.conform(sessions.with_columns(closes_at=closes_at))
+
+
+def _openings(ordered: pl.DataFrame) -> Ints:
+    """The rows that open an alert."""
+    time = ordered["window_start"].to_physical().to_numpy()
+    runs = ordered.select(pl.struct(_KEY).rle_id()).to_series().to_numpy()
+    apart = np.diff(time) > ordered["cool_down"].to_physical().to_numpy()[1:]
+    begins = np.flatnonzero(np.concatenate(([True], apart | (np.diff(runs) != 0), [True])))
+    opens: list[int] = []
+    longest = LONGEST // timedelta(microseconds=1) - WINDOW_US
+    for begin, stop in pairwise(begins.tolist()):
+        row = begin
+        while row < stop:
+            opens.append(row)
+            row += int(np.searchsorted(time[row:stop], time[row] + longest, side="right"))
+    return np.array(opens, dtype=np.int64)
+
+
+def _peaks(score: np.ndarray[Any, np.dtype[np.float64]], opens: Ints, last: Ints) -> tuple[Any, Ints]:
+    """The greatest score of each session, and the first row that has it."""
+    greatest = np.maximum.reduceat(score, opens)
+    is_peak = score == np.repeat(greatest, last - opens + 1)
+    rows = np.where(is_peak, np.arange(len(score)), len(score))
+    return greatest, np.minimum.reduceat(rows, opens)
+
+
+def reaching(standing: pl.DataFrame, start: datetime) -> pl.DataFrame:
+    """The stored alerts that firings from `start` on may still join, the latest of each instrument.
+
+    Args:
+        standing: schema.STANDING, of openings from start - REACH on.
+
+    Returns:
+        detector, detector_version, instrument_id, since: where the alert opened.
+    """
     return (
-        findings.filter("fires")
-        .join(windows.select("instrument_id", "window_start", *_SHOWN), on=["instrument_id", "window_start"])
-        .filter(pl.col("completeness") >= floor)
-        .filter(previous.is_null() | (pl.col("window_start") - previous > quiet))
+        standing.filter(
+            pl.col("window_start") < start, pl.col("last_window_start") >= start - LONGEST_COOL_DOWN
+        )
+        .group_by(_KEY)
+        .agg(pl.col("window_start").max().alias("since"))
+        .sort(_KEY)
     )
 
 
-def _alert(detector: Detector, finding: Mapping[str, Any], symbols: Mapping[int, str]) -> dict[str, Any]:
-    numbers = dict(finding["evidence"])
-    model_id = numbers.pop("model_id", None)
-    score = {"score": finding["score"], "threshold": finding["threshold"]}
-    completeness = finding["completeness"]
-    severity = finding["severity"]
-    lowered = f"data {completeness:.1%} whole: {severity} lowered to {_LOWERED[severity]}"
-    window_start, window_end = finding["window_start"], finding["window_start"] + WINDOW
-    evidence = {
-        "numbers": numbers,
-        "window": {"start": window_start.isoformat(), "end": window_end.isoformat()},
-        "ticks": {kind: finding[f"{kind}_count"] for kind in ("trade", "quote", "book")},
-        "completeness": completeness,
-        "gap_seconds": finding["gap_seconds"],
-        "refused_frames": finding["refused_frames"],
-        "downgraded": None if completeness >= 1 else lowered,
-    }
-    return {
-        "alert_id": alert_id(detector.name, detector.version, finding["instrument_id"], window_start),
-        "detector": detector.name,
-        "detector_version": detector.version,
-        "instrument_id": finding["instrument_id"],
-        "window_start": window_start,
+def settle(
+    firings: pl.DataFrame,
+    standing: pl.DataFrame,
+    cool_downs: pl.DataFrame,
+    start: datetime,
+    end: datetime,
+    until: datetime,
+) -> Settlement:
+    """What becomes of alerts now that [start, end) is judged anew.
+
+    After `end` nothing changes from the first firing at which an alert opens as it did before: where one is
+    stored, or where the firing before it lies after `end`, too, and further away than the cool-down.
+
+    Args:
+        firings: schema.FIRINGS of [start, until), and before it those since `reaching(standing, start)`.
+        standing: schema.STANDING, of openings in [start - REACH, until).
+        cool_downs: as for `build_sessions`.
+        start, end, until: multiples of 5 s; `until` is at least LONGEST after `end`.
+    """
+    sessions = build_sessions(firings, cool_downs)
+    known = standing.select(_OPENING).with_columns(is_stored=pl.lit(True))
+    opens_again = pl.col("is_stored") | (pl.col("paused_since") >= end)
+    unchanged = (
+        sessions.join(known, on=_OPENING, how="left")
+        .filter(pl.col("window_start") >= end, opens_again)
+        .group_by(_KEY)
+        .agg(pl.col("window_start").min().alias("unchanged_from"))
+    )
+    in_doubt = pl.col("unchanged_from").is_null() | (pl.col("window_start") < pl.col("unchanged_from"))
+    kept = sessions.join(unchanged, on=_KEY, how="left").filter(in_doubt).select(SESSIONS.names)
+    # A stored alert after `end` whose window did not fire is for whoever judges that window.
+    gone = (
+        standing.filter(pl.col("window_start") >= start)
+        .join(unchanged, on=_KEY, how="left")
+        .filter(in_doubt)
+        .join(kept, on=_OPENING, how="anti")
+    )
+    fired = gone.join(firings, on=_OPENING, how="semi")
+    withdrawn = pl.concat([gone.filter(pl.col("window_start") < end), fired]).unique("alert_id")
+    return Settlement(
+        sessions=kept.sort(_OPENING),
+        withdrawn=_withdrawn(withdrawn.sort("window_start", "alert_id"), kept),
+        moved=pl.concat([withdrawn.select(STANDING.names), standing.join(kept, on=_OPENING, how="semi")]),
+        is_complete=kept.filter(pl.col("closes_at") > until).is_empty(),
+    )
+
+
+def _withdrawn(gone: pl.DataFrame, kept: pl.DataFrame) -> list[Withdrawn]:
+    found = []
+    for row in gone.iter_rows(named=True):
+        heirs = kept.filter(
+            pl.col("detector") == row["detector"],
+            pl.col("instrument_id") == row["instrument_id"],
+            pl.col("window_start") <= row["last_window_start"],
+            pl.col("last_window_start") >= row["window_start"],
+        ).sort("window_start", "detector_version")
+        heir = alert_id(*heirs.select(_OPENING).row(0)) if len(heirs) else None
+        found.append(Withdrawn(row["alert_id"], heir))
+    return found
+
+
+def build_alerts(sessions: pl.DataFrame, findings: pl.DataFrame) -> pl.DataFrame:
+    """The alerts of these sessions.
+
+    Args:
+        sessions: schema.SESSIONS.
+        findings: schema.FINDINGS: at least the opening and the peak window of each session.
+
+    Returns:
+        schema.ALERTS, sorted by (window_start, instrument_id, detector).
+
+    Raises:
+        ValueError: a finding that a session needs is not there.
+    """
+    first = findings.drop("severity", "completeness", "summary")
+    peak = findings.select(
+        *_KEY,
+        pl.col("window_start").alias("peak_window_start"),
+        "summary",
+        pl.col("evidence").alias("peak_evidence"),
+    )
+    joined = sessions.join(first, on=_OPENING, how="left").join(
+        peak, on=[*_KEY, "peak_window_start"], how="left"
+    )
+    alerts = pl.DataFrame(
+        [_alert(row) for row in joined.iter_rows(named=True)],
+        schema_overrides=ALERTS.schema,
+        schema=list(ALERTS.names),
+        orient="row",
+    )
+    return ALERTS.conform(alerts).sort("window_start", "instrument_id", "detector")
+
+
+def alerts_of(findings: pl.DataFrame, cool_downs: pl.DataFrame) -> pl.DataFrame:
+    """The alerts that these findings come to by themselves, as `build_alerts` says them."""
+    return build_alerts(build_sessions(findings.select(FIRINGS.names), cool_downs), findings)
+
+
+def _alert(row: dict[str, Any]) -> dict[str, Any]:
+    if row["evidence"] is None or row["peak_evidence"] is None:
+        raise ValueError(f"a finding is missing of {row['detector']}, alert of {row['window_start']}")
+    top = json.loads(row["peak_evidence"])
+    peak = {"score": row["peak_score"], "window": top["window"], "numbers": top["numbers"]}
+    window_end = row["window_start"] + WINDOW
+    more = {
+        "alert_id": alert_id(*(row[name] for name in _OPENING)),
         "window_end": window_end,
         "raised_at": window_end,
-        "severity": severity if completeness >= 1 else _LOWERED[severity],
-        **score,
-        "summary": detector.summary(symbols[finding["instrument_id"]], numbers | score),
-        "evidence": json.dumps(evidence, allow_nan=False),
-        "evidence_level": detector.evidence_level,
-        "completeness": completeness,
-        "model_id": model_id,
+        "evidence": json.dumps(json.loads(row["evidence"]) | {"peak": peak}),
     }
+    return {name: (row | more)[name] for name in ALERTS.names}

@@ -8,8 +8,9 @@ instrument itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from hashlib import sha256
 from typing import Any, Final, TypeVar
 
@@ -17,15 +18,24 @@ import polars as pl
 from pydantic import BaseModel, Field, ValidationError
 
 from sentinet_dagster.surveillance.detectors import DETECTORS
-from sentinet_dagster.surveillance.detectors.base import Detector, limit
+from sentinet_dagster.surveillance.detectors.base import Detector, Thresholds, limit
 from sentinet_dagster.surveillance.models import ModelParameters
 
-__all__ = ["MAX_QUIET_WINDOWS", "SettingsError", "SurveillanceSettings", "load_settings"]
+__all__ = ["COOL_DOWN", "LONGEST_COOL_DOWN", "SettingsError", "SurveillanceSettings", "load_settings"]
 
-MAX_QUIET_WINDOWS: Final = 60
+COOL_DOWN: Final = timedelta(minutes=5)
+"""Of a detector that is not enabled any more, and so has none of its own."""
+
+LONGEST_COOL_DOWN: Final = timedelta(minutes=30)
 
 _Model = TypeVar("_Model", bound=BaseModel)
 _NOT_A_MAPPING: Final = ("model_type", "dict_type")
+_SCOPE_KEYS: Final = ("venue", "kind", "symbol")
+_COOL_DOWNS: Final[dict[str, pl.DataType | type[pl.DataType]]] = {
+    "detector": pl.String,
+    "instrument_id": pl.Int16,
+    "cool_down": pl.Duration("us"),
+}
 _Overrides = dict[str, dict[str, Any]]  # detector → threshold → value
 
 
@@ -43,6 +53,19 @@ class _Scopes(BaseModel, frozen=True, extra="forbid"):
     kinds: dict[str, _Overrides] = {}
     instruments: dict[str, _Overrides] = {}  # venue/symbol
 
+    def over(self, venue: str, kind: str, symbol: str) -> tuple[str, ...]:
+        """The scopes that say something of an instrument, the widest first, as keys for `at`."""
+        wanted = (("venues", venue), ("kinds", kind), ("instruments", f"{venue}/{symbol}"))
+        return "default", *(f"{name}.{key}" for name, key in wanted if key in getattr(self, name))
+
+    def at(self, scope: str) -> _Overrides:
+        """What is said in a scope, as `overrides` names it."""
+        if scope == "default":
+            return self.default
+        name, _, key = scope.partition(".")
+        found: _Overrides = getattr(self, name)[key]
+        return found
+
     def overrides(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         """(where in the file, detector, thresholds), for every entry."""
         scopes = {"default": self.default}
@@ -55,7 +78,6 @@ class _Scopes(BaseModel, frozen=True, extra="forbid"):
 
 class _File(BaseModel, frozen=True, extra="forbid"):
     completeness_floor: float = Field(default=0.8, ge=0, le=1)
-    quiet_windows: int = Field(default=1, ge=1, le=MAX_QUIET_WINDOWS)
     models: _Models = _Models()
     detectors: _Scopes = _Scopes()
 
@@ -66,9 +88,6 @@ class SurveillanceSettings:
 
     completeness_floor: float
     """Data less whole than this raises no alert, and breaks the past that scores are held against."""
-    quiet_windows: int
-    """An alert opens only if its detector was silent on the instrument for at least so many windows. More
-    than one makes fewer alerts of one cause, and hides a new one that begins while the last still shows."""
     isolation_forest: ModelParameters
     config_hash: str
     """sha256 of everything in the file, defaults included: two files that mean the same have the same."""
@@ -84,21 +103,39 @@ class SurveillanceSettings:
             instrument_id, and a column `limit(name)` for each threshold but `enabled`.
         """
         names = [name for name in detector.thresholds.model_fields if name != "enabled"]
+        known: dict[tuple[str, ...], Thresholds] = {}
         rows = []
-        for row in instruments.select("instrument_id", "venue", "symbol", "kind").iter_rows(named=True):
-            merged: dict[str, Any] = {}
-            for scope in (
-                self._scopes.default,
-                self._scopes.venues.get(row["venue"], {}),
-                self._scopes.kinds.get(row["kind"], {}),
-                self._scopes.instruments.get(f"{row['venue']}/{row['symbol']}", {}),
-            ):
-                merged |= scope.get(detector.name, {})
-            thresholds = detector.thresholds.model_validate(merged)
+        for number, *keys in instruments.select("instrument_id", *_SCOPE_KEYS).iter_rows():
+            scopes = self._scopes.over(*keys)
+            if scopes not in known:
+                merged: dict[str, Any] = {}
+                for scope in scopes:
+                    merged |= self._scopes.at(scope).get(detector.name, {})
+                known[scopes] = detector.thresholds.model_validate(merged)
+            thresholds = known[scopes]
             if thresholds.enabled:
-                rows.append((row["instrument_id"], *(float(getattr(thresholds, name)) for name in names)))
-        schema = {"instrument_id": pl.Int16, **dict.fromkeys(map(limit, names), pl.Float64)}
+                rows.append((number, *(float(getattr(thresholds, name)) for name in names)))
+        schema: dict[str, pl.DataType | type[pl.DataType]] = {"instrument_id": pl.Int16}
+        schema |= dict.fromkeys(map(limit, names), pl.Float64)
         return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def cool_downs(self, detectors: Iterable[str], instruments: pl.DataFrame) -> pl.DataFrame:
+        """How far apart windows may fire and be one alert: detector, instrument_id, cool_down (Duration).
+
+        Args:
+            detectors: names; of one that is no key of DETECTORS there is no row, nor where it is not enabled.
+            instruments: schema.INSTRUMENTS.
+        """
+        seconds = pl.col(limit("cool_down_s")) * 1_000_000
+        parts = [
+            self.thresholds(DETECTORS[name], instruments).select(
+                pl.lit(name).alias("detector"),
+                "instrument_id",
+                seconds.cast(pl.Int64).cast(pl.Duration("us")).alias("cool_down"),
+            )
+            for name in sorted(set(detectors) & DETECTORS.keys())
+        ]
+        return pl.concat([pl.DataFrame(schema=_COOL_DOWNS), *parts])
 
 
 def load_settings(raw: Mapping[str, object]) -> SurveillanceSettings:
@@ -125,7 +162,6 @@ Input should be less than 1
     meaning = json.dumps([file.model_dump(), defaults], sort_keys=True)
     return SurveillanceSettings(
         completeness_floor=file.completeness_floor,
-        quiet_windows=file.quiet_windows,
         isolation_forest=file.models.isolation_forest,
         config_hash=sha256(meaning.encode()).hexdigest(),
         _scopes=file.detectors,

@@ -25,6 +25,7 @@ RELATIONS: Mapping[str, str] = {
     "features": "window_start, instrument_id",
     "correlations": "window_start",
     "scores": "window_start, instrument_id, model",
+    "findings": "window_start, instrument_id, detector",
 }
 
 

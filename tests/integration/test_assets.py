@@ -113,6 +113,78 @@ def test_an_alert_keeps_what_a_human_made_of_it(desk: Desk) -> None:
     assert found == [{"state": "escalated", "is_old": False}]
 
 
+def test_alerts_are_made_of_findings_and_incidents_of_alerts(desk: Desk) -> None:
+    assert desk.judge(KEY).success
+    fired = desk.fetch(
+        "select count(*) as n, min(window_start) as first, max(window_start) as last, max(score) as peak"
+        " from surveillance.findings where detector = 'volatility_spike' and instrument_id = 1"
+    )
+    (alert,) = desk.fetch(
+        "select * from surveillance.alerts where detector = 'volatility_spike' and instrument_id = 1"
+    )
+    assert (
+        alert["windows_fired"],
+        alert["window_start"],
+        alert["last_window_start"],
+        alert["peak_score"],
+    ) == (*(fired[0][name] for name in ("n", "first", "last", "peak")),)
+    assert alert["closes_at"] == fired[0]["last"] + timedelta(seconds=305)
+    assert alert["evidence"]["peak"]["score"] == fired[0]["peak"]
+    grouped = "select incident_id, alert_ids from surveillance.incidents order by 1"
+    incidents = desk.fetch(grouped)
+    members = desk.fetch("select alert_id, incident_id from surveillance.alerts where state <> 'retracted'")
+    assert {row["alert_id"]: row["incident_id"] for row in members} == {
+        member: row["incident_id"] for row in incidents for member in row["alert_ids"]
+    }
+    # Judged again in pieces, the last first: the same, and nothing is written that was there.
+    before = desk.fetch("select alert_id, changed_at from surveillance.alerts order by 1")
+    for minute in (15, 10, 5, 0):
+        low = HOUR + timedelta(minutes=minute)
+        assert desk.judge(KEY, tags(low, low + timedelta(minutes=5))).success
+    assert desk.fetch("select alert_id, changed_at from surveillance.alerts order by 1") == before
+    assert desk.fetch(grouped) == incidents
+
+
+def test_an_alert_that_opens_earlier_supersedes(desk: Desk) -> None:
+    assert desk.judge(KEY).success
+    (old,) = desk.fetch(
+        "select alert_id, window_start from surveillance.alerts where detector = 'volatility_spike'"
+        " and instrument_id = 1"
+    )
+    desk.fetch("update surveillance.alerts set state = 'acknowledged'")
+    # As if its first windows had not fired, and then do.
+    later = old["window_start"] + timedelta(seconds=5)
+    desk.fetch("delete from surveillance.alert_events")
+    desk.fetch("update surveillance.alerts set incident_id = null")
+    desk.fetch("delete from surveillance.incidents")
+    desk.fetch("delete from surveillance.alerts")
+    desk.fetch("delete from surveillance.findings where window_start < %s", later)
+    assert desk.judge(KEY, tags(later, HOUR + timedelta(minutes=MINUTES - 1))).success
+    (moved,) = desk.fetch(
+        "select alert_id, window_start from surveillance.alerts where detector = 'volatility_spike'"
+        " and instrument_id = 1"
+    )
+    assert moved["window_start"] > old["window_start"]
+    assert desk.judge(KEY, tags(HOUR, later)).success
+    life = (
+        "select state, superseded_by, incident_id, (select array_agg(event || ': '"
+        " || split_part(note, ', ', 1) order by alert_event_id) from surveillance.alert_events as life"
+        " where life.alert_id = alerts.alert_id and event <> 'opened') as life"
+        " from surveillance.alerts as alerts where alert_id = %s"
+    )
+    assert desk.fetch(life, moved["alert_id"]) == [
+        {
+            "state": "retracted",
+            "superseded_by": old["alert_id"],
+            "incident_id": None,
+            "life": [f"retracted: superseded by {old['alert_id']}"],
+        }
+    ]
+    (standing,) = desk.fetch(life, old["alert_id"])
+    assert (standing["state"], standing["superseded_by"]) == ("open", None)
+    assert standing["incident_id"] is not None
+
+
 def test_an_hour_waits_for_whoever_judges_it(desk: Desk, timescale: Timescale) -> None:
     results: list[bool] = []
     with timescale.hour_lock(schema.WINDOWS, HOUR):

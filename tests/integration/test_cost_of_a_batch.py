@@ -37,9 +37,10 @@ TIMES = {
     "surveillance.features": ("window_start",),
     "surveillance.correlations": ("window_start",),
     "surveillance.scores": ("window_start",),
+    "surveillance.findings": ("window_start",),
     "ops.ingest_batches": ("max_received_at", "committed_at"),
 }
-READS_A_RELATION = 3  # at most: `features` by correlations, scores and alerts
+READS_A_RELATION = 3  # at most: `features` by correlations, scores and findings
 PAGES_OF_INDEXES = 24  # a few levels of B-trees, a few pages of block ranges
 ROWS_OF_BLOCK_RANGES = (
     2 * 32 * 80
@@ -178,7 +179,8 @@ def cost(desk: Desk, statement: Statement) -> Cost:
         elif statement.name in READ_AS_FRAMES:
             query = queries()[statement.name]
             for name in query.parameters:
-                value = statement.parameters[name].isoformat()
+                given = statement.parameters[name]
+                value = given if isinstance(given, str) else given.isoformat()
                 connection.execute("select set_config(%s, %s, false)", (f"sentinet.{name}", value))
             sql, parameters = query.sql_of_settings, None
         else:
@@ -190,7 +192,11 @@ def cost(desk: Desk, statement: Statement) -> Cost:
     return Cost(sum(map(rows_of, nodes(root["Plan"]))), pages(root["Plan"]))
 
 
-READ_AS_FRAMES = {relation.name.split(".")[1] for relation in schema.RELATIONS} | {"instruments"}
+READ_AS_FRAMES = {
+    *(relation.name.split(".")[1] for relation in schema.RELATIONS),
+    "standing_alerts",
+    "firings",
+}
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

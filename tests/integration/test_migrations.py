@@ -197,7 +197,7 @@ def test_timescaledb_gets_hypertables_that_follow_the_settings(
         ),
         *(
             (f"surveillance.{name}", "window_start", judgement)
-            for name in ("correlations", "features", "scores", "windows")
+            for name in ("correlations", "features", "findings", "scores", "windows")
         ),
     ]
     assert rows(empty_database_url, HYPERTABLES) == expected(hour, day)

@@ -78,7 +78,7 @@ def test_a_moved_clock_loses_nothing_and_changes_no_verdict(live: Desk, past: De
     for relation in RELATIONS:
         rows = live.rows(relation, UNTIL)
         assert rows == past.rows(relation, UNTIL), relation
-        assert len(rows) >= MINUTES * 12
+        assert len(rows) >= (1 if relation == "findings" else MINUTES * 12)
     alerts = "select alert_id, evidence, score from surveillance.alerts where state <> 'retracted' order by 1"
     assert live.fetch(alerts) == past.fetch(alerts)
     assert live.fetch(alerts)

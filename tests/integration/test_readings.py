@@ -46,11 +46,14 @@ def add_alert(
     connection.execute(
         "insert into surveillance.alerts (alert_id, detector, detector_version, instrument_id, window_start, "
         "window_end, raised_at, severity, score, threshold, summary, evidence, evidence_level, completeness, "
-        "code_hash, config_hash, created_at) "
-        "values (%s, %s, 1, %s, %s, %s, %s, %s, 0.8, 0.6, 'leans', %s, 'L2', 1, 'c', 'd', %s)",
+        "code_hash, config_hash, created_at, last_window_start, closes_at, windows_fired, peak_score, "
+        "peak_window_start) "
+        "values (%s, %s, 1, %s, %s, %s, %s, %s, 0.8, 0.6, 'leans', %s, 'L2', 1, 'c', 'd', %s, %s, %s, 1, 0.8,"
+        " %s)",
         (
             uuid.uuid4(), detector, instrument_id, window_start, window_start + 5 * SECOND,
             window_start + 5 * SECOND, severity, json.dumps({"imbalance": 0.8}), created_at,
+            window_start, window_start + 305 * SECOND, window_start,
         ),
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, time_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, times_of
 from ingest_daemon.errors import StoreRejected, StoreUnavailable
 from ingest_daemon.events import (
     Book,
@@ -132,7 +132,7 @@ def test_facts_come_out_as_they_went_in(
 
 def as_row(names: Sequence[str], event: Fact) -> tuple[Any, ...]:
     def value(name: str) -> Any:
-        found = time_of(event) if name == "time" else getattr(event, name)
+        found = times_of([event])[0] if name == "time" else getattr(event, name)
         if name == "time" or name.endswith("_at"):
             return None if found is None else moment(found)
         return list(found) if isinstance(found, tuple) else found

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 from types import MappingProxyType
 from typing import Final
 
-from sentinet_dagster.surveillance.detectors.base import Detector, Inputs, Thresholds
+from sentinet_dagster.surveillance.detectors.base import Detector, Inputs, Lookback, Thresholds
 from sentinet_dagster.surveillance.detectors.decoupling import DECOUPLING
 from sentinet_dagster.surveillance.detectors.isolation_forest import ISOLATION_FOREST
 from sentinet_dagster.surveillance.detectors.pump_and_dump import PUMP_AND_DUMP
@@ -14,7 +15,7 @@ from sentinet_dagster.surveillance.detectors.spoofing import SPOOFING
 from sentinet_dagster.surveillance.detectors.spread_stress import SPREAD_STRESS
 from sentinet_dagster.surveillance.detectors.volatility_spike import VOLATILITY_SPIKE
 
-__all__ = ["DETECTORS", "Detector", "Inputs", "Thresholds"]
+__all__ = ["DETECTORS", "WIDEST_LOOKBACK", "Detector", "Inputs", "Lookback", "Thresholds"]
 
 _ENTRIES: Final[tuple[Detector, ...]] = (
     DECOUPLING,
@@ -26,3 +27,6 @@ _ENTRIES: Final[tuple[Detector, ...]] = (
 )
 
 DETECTORS: Final[Mapping[str, Detector]] = MappingProxyType({entry.name: entry for entry in _ENTRIES})
+
+WIDEST_LOOKBACK: Final = reduce(Lookback.wider, (entry.lookback for entry in _ENTRIES), Lookback())
+"""What covers the look-back of every detector."""

@@ -1,8 +1,8 @@
 """What a detector is: the protocol, what it is given, and the shape of what it answers.
 
 What lives here: the seam. What never does: a rule about a market, and a decision to raise an alert. A
-detector says of each window how far it is from ordinary and whether its conditions hold; `alerts.py`
-decides what comes of it.
+detector says of each window how far it is from ordinary and whether its conditions hold; `findings.py` and
+`alerts.py` decide what comes of it.
 
 A detector is an immutable value in a file of its own, entered in `DETECTORS`. Its module says what it looks
 for, on which evidence level, when it is blind, with an example, and the source of the rule. Detectors do
@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import polars as pl
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from sentinet_dagster.surveillance.grid import Grid
 from sentinet_dagster.surveillance.rolling import Flags
-from sentinet_dagster.surveillance.schema import FINDINGS
+from sentinet_dagster.surveillance.schema import VERDICTS
 
-__all__ = ["Detector", "Evidence", "EvidenceLevel", "Inputs", "Thresholds", "findings", "limit"]
+__all__ = ["Detector", "Evidence", "EvidenceLevel", "Inputs", "Lookback", "Thresholds", "limit", "verdicts"]
 
 EvidenceLevel = Literal["trades", "L1", "L2", "derived"]
 """What a verdict rests on: executions, the best bid and ask, the book, or other judgements."""
@@ -35,11 +35,40 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     """What config/surveillance.yaml may set for a detector; a detector's own class adds its numbers."""
 
     enabled: bool = True
+    cool_down_s: float = Field(default=300.0, ge=5, le=1800)
+    """Windows that fire no further apart are one alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lookback:
+    """How far before a window a verdict depends on each relation; zero: on the rows of the window itself.
+
+    It bounds what a micro-batch reads, and how far late facts have windows judged again: of correlations,
+    which are wide and look back for 23 minutes themselves, take little; of windows what the rule needs.
+    """
+
+    windows: timedelta = timedelta(0)
+    features: timedelta = timedelta(0)
+    correlations: timedelta = timedelta(0)
+    scores: timedelta = timedelta(0)
+
+    def wider(self, other: Lookback) -> Lookback:
+        """What covers both.
+
+        >>> Lookback(windows=timedelta(hours=1)).wider(Lookback(scores=timedelta(seconds=5))).windows
+        datetime.timedelta(seconds=3600)
+        """
+        return Lookback(
+            max(self.windows, other.windows),
+            max(self.features, other.features),
+            max(self.correlations, other.correlations),
+            max(self.scores, other.scores),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """The past. Every frame covers [start - the detector's look-back, end), as far as there are rows."""
+    """The past. Each frame covers [start - its part of the look-back, end), as far as there are rows."""
 
     windows: pl.DataFrame  # schema.WINDOWS
     features: pl.DataFrame  # schema.FEATURES
@@ -55,7 +84,8 @@ class Inputs:
         return frame.filter(pl.col("window_start").is_between(self.start, self.end, closed="left"))
 
     def grid(self, lookback: timedelta) -> Grid:
-        """The grid of all instruments that have windows over [start - lookback, end)."""
+        """The grid of all instruments that have windows over [start - lookback, end), of one relation's
+        look-back."""
         return Grid.spanning(self.windows["instrument_id"], self.start - lookback, self.end)
 
     def broken(self, grid: Grid) -> Flags:
@@ -80,8 +110,8 @@ class Detector(Protocol):
         """What a verdict rests on."""
 
     @property
-    def lookback(self) -> timedelta:
-        """How far before a window its verdict depends on the frames of `Inputs`."""
+    def lookback(self) -> Lookback:
+        """How far before a window its verdict depends on the frames of `Inputs`, each by itself."""
 
     @property
     def thresholds(self) -> type[Thresholds]:
@@ -90,7 +120,8 @@ class Detector(Protocol):
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """What it says of the windows of [inputs.start, inputs.end).
 
-        A verdict on a window depends on nothing outside [window - lookback, window], and not on inputs.start.
+        A verdict on a window depends on nothing outside [window - lookback, window] of each relation, and not
+        on inputs.start.
 
         Args:
             inputs: the judged past.
@@ -98,7 +129,7 @@ class Detector(Protocol):
                 `limit(name)` for each threshold.
 
         Returns:
-            `findings(...)`: at most one row an instrument and window. A window of which nothing can be said
+            `verdicts(...)`: at most one row an instrument and window. A window of which nothing can be said
             (warming up, nothing traded) has no row; one that is in order may have none.
         """
 
@@ -120,7 +151,7 @@ def limit(name: str) -> str:
     return f"limit:{name}"
 
 
-def findings(
+def verdicts(
     frame: pl.DataFrame,
     *,
     score: pl.Expr,
@@ -129,17 +160,18 @@ def findings(
     fires: pl.Expr,
     evidence: pl.Expr,
 ) -> pl.DataFrame:
-    """`schema.FINDINGS` and a struct column `evidence`, from a frame with instrument_id and window_start.
+    """`schema.VERDICTS` and a struct column `evidence`, from a frame with instrument_id and window_start.
 
-    Rows without a score are left out; a condition that cannot be told does not hold.
+    Rows without a score are left out; a condition that cannot be told does not hold. The peak of an alert is
+    its greatest score: of a measure that is grave where it is small, give how far it falls short.
     """
     said = frame.select(
         "instrument_id",
         "window_start",
-        score.alias("score"),
+        score.cast(pl.Float64).fill_nan(None).alias("score"),
         threshold.alias("threshold"),
         severity.alias("severity"),
         fires.fill_null(False).alias("fires"),
         evidence.alias("evidence"),
     ).filter(pl.col("score").is_not_null())
-    return FINDINGS.conform(said).with_columns(said["evidence"])
+    return VERDICTS.conform(said).with_columns(said["evidence"])

@@ -17,7 +17,6 @@ Source: the break of a correlation regime as in pairs trading (Gatev, Goetzmann,
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import polars as pl
 from pydantic import Field
@@ -26,9 +25,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 
 __all__ = ["DECOUPLING"]
@@ -48,7 +48,7 @@ class Decoupling:
     name: str = "decoupling"
     version: int = 1
     evidence_level: EvidenceLevel = "derived"
-    lookback: timedelta = timedelta(0)
+    lookback: Lookback = Lookback()
     thresholds: type[Thresholds] = DecouplingThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -62,7 +62,7 @@ class Decoupling:
             .first(),
             pl.struct("mate", "correlation", "correlation_slow").sort_by("mate").alias("pairs"),
         )
-        return findings(
+        return verdicts(
             fallen.sort("window_start", "instrument_id"),
             score=pl.col("drop"),
             threshold=pl.col("least_drop"),

@@ -15,7 +15,6 @@ Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import polars as pl
 from pydantic import Field
@@ -24,9 +23,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 
 __all__ = ["ISOLATION_FOREST"]
@@ -58,7 +58,7 @@ class IsolationForest:
     name: str = "isolation_forest"
     version: int = 1
     evidence_level: EvidenceLevel = "derived"
-    lookback: timedelta = timedelta(0)
+    lookback: Lookback = Lookback()
     thresholds: type[Thresholds] = IsolationForestThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -66,7 +66,7 @@ class IsolationForest:
         scored = inputs.judged(inputs.scores).filter(pl.col("model") == self.name)
         seen = inputs.judged(inputs.features).select("instrument_id", "window_start", *_SEEN)
         threshold = pl.col("threshold") + pl.col(limit("extra_margin"))
-        return findings(
+        return verdicts(
             scored.join(seen, on=["instrument_id", "window_start"]).join(thresholds, on="instrument_id"),
             score=pl.col("score"),
             threshold=threshold,

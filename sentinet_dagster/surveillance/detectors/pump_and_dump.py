@@ -18,7 +18,6 @@ Source: La Morgia, Mei, Sassi, Stefa, "Pump and Dumps in the Bitcoin Era", 2020:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -28,9 +27,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 from sentinet_dagster.surveillance.rolling import Flags, Floats, lagged_medians, lagged_moments, lagged_sums
 from sentinet_dagster.surveillance.schema import WINDOW
@@ -63,14 +63,14 @@ class PumpAndDump:
     name: str = "pump_and_dump"
     version: int = 1
     evidence_level: EvidenceLevel = "trades"
-    lookback: timedelta = (_RUSH + _PAST) * WINDOW
+    lookback: Lookback = Lookback(windows=(_RUSH + _PAST) * WINDOW, features=(_RUSH + _PAST) * WINDOW)
     thresholds: type[Thresholds] = PumpAndDumpThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """See `Detector`."""
         rise = pl.col("rise_bps")
         severity = pl.when(rise > pl.col(limit("critical_rise_bps"))).then(pl.lit("critical"))
-        return findings(
+        return verdicts(
             self._measured(inputs).join(thresholds, on="instrument_id"),
             score=rise,
             threshold=pl.col(limit("rise_bps")),
@@ -85,7 +85,7 @@ class PumpAndDump:
         )
 
     def _measured(self, inputs: Inputs) -> pl.DataFrame:
-        grid = inputs.grid(self.lookback)
+        grid = inputs.grid(self.lookback.windows)
         columns = grid.columns - _RUSH - _PAST
         traded, _ = grid.matrices(inputs.windows, ["volume", "buy_volume", "sell_volume"])
         priced, _ = grid.matrices(inputs.features, ["return_bps"])

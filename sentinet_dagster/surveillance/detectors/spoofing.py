@@ -22,7 +22,6 @@ SOL-USDT bids outweigh asks (imbalance +0.84 over 25 quotes)
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import polars as pl
@@ -32,9 +31,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 from sentinet_dagster.surveillance.schema import WINDOW
 
@@ -58,12 +58,12 @@ class Spoofing:
     name: str = "spoofing"
     version: int = 1
     evidence_level: EvidenceLevel = "L1"
-    lookback: timedelta = WINDOW
+    lookback: Lookback = Lookback(windows=WINDOW)
     thresholds: type[Thresholds] = SpoofingThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """See `Detector`."""
-        grid = inputs.grid(self.lookback)
+        grid = inputs.grid(self.lookback.windows)
         columns = grid.columns - 1
         seen, _ = grid.matrices(inputs.windows, ["imbalance_mean", "quote_count"])
         imbalance, quotes = seen["imbalance_mean"], seen["quote_count"]
@@ -80,7 +80,7 @@ class Spoofing:
         leaning = pl.col("held_imbalance") > pl.col(limit("imbalance"))
         still = pl.col("price_move_bps") < pl.col(limit("price_move_bps"))
         enough = pl.col("least_quotes") >= pl.col(limit("quotes"))
-        return findings(
+        return verdicts(
             inputs.judged(inputs.features)
             .join(held, on=["instrument_id", "window_start"])
             .join(thresholds, on="instrument_id"),

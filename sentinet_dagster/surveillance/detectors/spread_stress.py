@@ -18,7 +18,6 @@ Source: the dual-condition rule of the product's first specification (issue 6): 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import polars as pl
 from pydantic import Field
@@ -27,9 +26,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 from sentinet_dagster.surveillance.rolling import lagged_moments
 from sentinet_dagster.surveillance.schema import WINDOW
@@ -57,12 +57,12 @@ class SpreadStress:
     name: str = "spread_stress"
     version: int = 1
     evidence_level: EvidenceLevel = "L1"
-    lookback: timedelta = _PAST * WINDOW
+    lookback: Lookback = Lookback(windows=_PAST * WINDOW)
     thresholds: type[Thresholds] = SpreadStressThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """See `Detector`."""
-        grid = inputs.grid(self.lookback)
+        grid = inputs.grid(self.lookback.windows)
         seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean"])
         past = lagged_moments(seen["spread_bps_mean"], inputs.broken(grid), _PAST, grid.columns - _PAST)
         means = grid.frame({"past_mean_bps": past.mean}, grid.columns - _PAST)
@@ -73,7 +73,7 @@ class SpreadStress:
         widest = inputs.windows.select("instrument_id", "window_start", "spread_bps_max")
         window = ["instrument_id", "window_start"]
         features = inputs.judged(inputs.features)
-        return findings(
+        return verdicts(
             features.join(means, on=window).join(widest, on=window).join(thresholds, on="instrument_id"),
             score=z,
             threshold=pl.when(critical).then(limit("critical_z")).otherwise(limit("warning_z")),

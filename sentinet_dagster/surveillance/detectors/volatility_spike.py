@@ -18,7 +18,6 @@ Source: the 3-sigma rule on a rolling window; Lee and Mykland, "Jumps in Financi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 import polars as pl
 from pydantic import Field
@@ -27,9 +26,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     Evidence,
     EvidenceLevel,
     Inputs,
+    Lookback,
     Thresholds,
-    findings,
     limit,
+    verdicts,
 )
 
 __all__ = ["VOLATILITY_SPIKE"]
@@ -53,14 +53,14 @@ class VolatilitySpike:
     name: str = "volatility_spike"
     version: int = 1
     evidence_level: EvidenceLevel = "L1"
-    lookback: timedelta = timedelta(0)
+    lookback: Lookback = Lookback()
     thresholds: type[Thresholds] = VolatilitySpikeThresholds
 
     def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         """See `Detector`."""
         price_z = pl.col("price_z").abs()
         severity = pl.when(price_z > pl.col(limit("critical_price_z"))).then(pl.lit("critical"))
-        return findings(
+        return verdicts(
             inputs.judged(inputs.features).join(thresholds, on="instrument_id"),
             score=price_z,
             threshold=pl.col(limit("price_z")),

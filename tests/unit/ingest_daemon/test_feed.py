@@ -215,8 +215,9 @@ async def test_while_the_sink_is_full_nothing_is_read_and_nothing_is_stale() -> 
     async with FakeVenue({}).serve() as venue, running(venue, sink, stale_after_s=0.1) as feed:
         await venue.accept()
         sink.is_full = True
-        await venue.send(*map(trade, range(10)))
+        await venue.send(trade(0))
         await sink.until(lambda: sink.waits == 1)
+        await venue.send(*map(trade, range(1, 10)))
         await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=0.3)
         assert feed.stats.frames == 1
 

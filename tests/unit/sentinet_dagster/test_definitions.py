@@ -67,7 +67,8 @@ GRAPH = {
     "surveillance/features": ["surveillance/windows"],
     "surveillance/correlations": ["surveillance/features"],
     "surveillance/scores": ["surveillance/features"],
-    "surveillance/alerts": [
+    "surveillance/alerts": ["surveillance/findings"],
+    "surveillance/findings": [
         "surveillance/correlations",
         "surveillance/features",
         "surveillance/scores",
@@ -82,6 +83,7 @@ JOBS = {
         "surveillance/alerts",
         "surveillance/correlations",
         "surveillance/features",
+        "surveillance/findings",
         "surveillance/scores",
         "surveillance/windows",
     ],

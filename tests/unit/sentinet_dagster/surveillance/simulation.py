@@ -12,9 +12,10 @@ from ingest_daemon.events import Quote, Trade
 from ingest_daemon.venues import VENUES, Listing
 from ingest_daemon.venues.simulated import DEFAULT_INSTRUMENTS, Episode, SimulatedMarket, demo_script
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.alerts import build_alerts
+from sentinet_dagster.surveillance.alerts import alerts_of
 from sentinet_dagster.surveillance.correlation import build_correlations
 from sentinet_dagster.surveillance.features import build_features
+from sentinet_dagster.surveillance.findings import build_findings
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
 from sentinet_dagster.surveillance.schema import TIME, Relation
 from sentinet_dagster.surveillance.settings import load_settings
@@ -38,9 +39,13 @@ class Judged:
     correlations: pl.DataFrame
     scores: pl.DataFrame
 
-    def alerts(self, start=CALM_FROM, end=END) -> pl.DataFrame:
+    def findings(self, start=CALM_FROM, end=END) -> pl.DataFrame:
         frames = self.windows, self.features, self.correlations, self.scores
-        return build_alerts(*frames, instruments(), load_settings({}), start, end, "code")
+        return build_findings(*frames, instruments(), load_settings({}), start, end, "code")
+
+    def alerts(self, start=CALM_FROM, end=END) -> pl.DataFrame:
+        found = self.findings(start, end)
+        return alerts_of(found, load_settings({}).cool_downs(found["detector"], instruments()))
 
 
 @cache

@@ -10,9 +10,9 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sentinet_dagster.surveillance.alerts import JUDGE_LOOKBACK, alert_lookback, build_alerts
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
+from sentinet_dagster.surveillance.findings import JUDGE_LOOKBACK, build_findings, detector_lookback
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
 from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
@@ -84,13 +84,16 @@ def test_windows_features_correlations_and_scores(cuts: list[int], seed: int) ->
 
 @settings(max_examples=10, deadline=None)
 @given(cuts=st.lists(st.integers(1, LIVE - 1), max_size=8, unique=True).map(sorted))
-def test_alerts(cuts: list[int]) -> None:
+def test_findings(cuts: list[int]) -> None:
     market, config, known = judged(), load_settings({}), instruments()
+    lookback = detector_lookback(config, known)
 
     def build(start: datetime, end: datetime) -> pl.DataFrame:
-        frames = (market.windows, market.features, market.correlations, market.scores)
-        seen = (since(frame, start - alert_lookback(config), end) for frame in frames)
-        return build_alerts(*seen, known, config, start, end, "code")
+        seen = (
+            since(getattr(market, name), start - getattr(lookback, name), end)
+            for name in ("windows", "features", "correlations", "scores")
+        )
+        return build_findings(*seen, known, config, start, end, "code")
 
     whole = build(LIVE_FROM, END)
     assert whole["detector"].n_unique() == 6
@@ -111,7 +114,7 @@ def test_nothing_after_the_look_back_changes() -> None:
     assert not first.equals(second)
     old, new = (build_correlations(features, START, end) for features in (first, second))
     assert not old.equals(new)
-    unchanged = late + JUDGE_LOOKBACK - alert_lookback(load_settings({"quiet_windows": 60}))
+    unchanged = late + JUDGE_LOOKBACK + WINDOW
     assert since(old, unchanged, end).equals(since(new, unchanged, end))
     assert since(first, late + FEATURE_LOOKBACK + WINDOW, end).equals(
         since(second, late + FEATURE_LOOKBACK + WINDOW, end)

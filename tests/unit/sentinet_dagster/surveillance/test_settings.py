@@ -51,7 +51,7 @@ def test_a_detector_can_be_off_for_a_scope() -> None:
     ("raw", "message"),
     [
         ([], "the file is []: a mapping of keys"),
-        ({"quiet": 1}, "quiet is no key; there are completeness_floor, quiet_windows, models, detectors"),
+        ({"quiet": 1}, "quiet is no key; there are completeness_floor, models, detectors"),
         ({"completeness_floor": 2}, "completeness_floor is 2: Input should be less than or equal to 1"),
         (
             {"models": {"isolation_forest": {"tree": 1}}},
@@ -75,15 +75,41 @@ def test_what_is_wrong_is_named(raw: Any, message: str) -> None:
 
 
 def test_the_hash_is_of_the_meaning() -> None:
-    same = load_settings({"quiet_windows": 1, "detectors": {"default": {}}})
+    same = load_settings({"completeness_floor": 0.8, "detectors": {"default": {}}})
     assert same.config_hash == load_settings({}).config_hash
-    assert load_settings({"quiet_windows": 13}).config_hash != same.config_hash
+    assert load_settings(scopes(default={"spoofing": {"cool_down_s": 60}})).config_hash != same.config_hash
 
 
 def test_the_committed_file_says_the_defaults() -> None:
     raw = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     settings = load_settings(raw)
     assert settings.isolation_forest == ModelParameters()
-    assert (settings.completeness_floor, settings.quiet_windows) == (0.8, 1)
+    assert settings.completeness_floor == 0.8
     for name, detector in DETECTORS.items():
-        assert raw["detectors"]["default"][name] == detector.thresholds().model_dump(exclude={"enabled"})
+        assert raw["detectors"]["default"][name] == detector.thresholds().model_dump(
+            exclude={"enabled", "cool_down_s"}
+        )
+
+
+def test_a_cool_down_is_inherited_like_a_threshold() -> None:
+    settings = load_settings(
+        scopes(
+            default={"spoofing": {"cool_down_s": 60}},
+            instruments={"north/S2-USDT": {"spoofing": {"cool_down_s": 90, "imbalance": 0.9}}},
+        )
+    )
+    said = settings.cool_downs(["spoofing", "decoupling", "one that is gone"], instruments(2))
+    assert [(row[0], row[1], row[2].total_seconds()) for row in said.iter_rows()] == [
+        ("decoupling", 1, 300.0),
+        ("decoupling", 2, 300.0),
+        ("spoofing", 1, 60.0),
+        ("spoofing", 2, 90.0),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "accepted"), [(1801, "less than or equal to 1800"), (0, "than or equal to 5")]
+)
+def test_a_cool_down_has_bounds(seconds: int, accepted: str) -> None:
+    with pytest.raises(SettingsError, match=f"spoofing.cool_down_s is {seconds}: .*{accepted}"):
+        load_settings(scopes(default={"spoofing": {"cool_down_s": seconds}}))

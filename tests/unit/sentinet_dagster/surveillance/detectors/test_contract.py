@@ -12,7 +12,7 @@ import pytest
 
 from ingest_daemon.venues.simulated import EpisodeKind
 from sentinet_dagster.surveillance.detectors import DETECTORS, Detector, Inputs
-from sentinet_dagster.surveillance.schema import FINDINGS, WINDOW
+from sentinet_dagster.surveillance.schema import VERDICTS, WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
 from tests.unit.sentinet_dagster.surveillance.simulation import (
     CALM_FROM,
@@ -41,6 +41,8 @@ CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1}
 # Those whose verdict rests on the window alone, with nothing to warm up.
 WITHOUT_PAST = {"spoofing"}
 
+RELATIONS = ("windows", "features", "correlations", "scores")
+
 pytestmark = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
 
 
@@ -53,7 +55,8 @@ def said(detector: Detector, market: Judged, start: datetime, end: datetime = EN
 @cache
 def torn() -> Judged:
     """The same market with half of every window missing."""
-    return judge(windows().with_columns(completeness=pl.lit(0.5), gap_seconds=pl.lit(2.5)))
+    half = dict.fromkeys(("completeness", "trade_completeness", "book_completeness"), pl.lit(0.5))
+    return judge(windows().with_columns(gap_seconds=pl.lit(2.5), **half))
 
 
 def only(market: Judged, since: datetime) -> Judged:
@@ -70,12 +73,12 @@ def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> N
         assert any(line.startswith(section) for line in lines), section
     assert f"Evidence level: {detector.evidence_level}" in module.__doc__
     assert detector.version >= 1
-    assert detector.lookback >= timedelta(0)
+    assert min(getattr(detector.lookback, name) for name in RELATIONS) >= timedelta(0)
 
 
 def test_its_answer_has_the_shape(detector: Detector) -> None:
     answer = said(detector, judged(), LIVE_FROM)
-    assert answer.drop("evidence").schema == FINDINGS.schema
+    assert answer.drop("evidence").schema == VERDICTS.schema
     assert isinstance(answer.schema["evidence"], pl.Struct)
     assert answer.select("instrument_id", "window_start").is_unique().all()
     assert answer["window_start"].is_between(LIVE_FROM, END, closed="left").all()
@@ -84,12 +87,7 @@ def test_its_answer_has_the_shape(detector: Detector) -> None:
 
 def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: Detector) -> None:
     market = judged()
-    mixed = Judged(
-        *(
-            getattr(market, name).sample(fraction=1, shuffle=True, seed=1)
-            for name in ("windows", "features", "correlations", "scores")
-        )
-    )
+    mixed = Judged(*(getattr(market, name).sample(fraction=1, shuffle=True, seed=1) for name in RELATIONS))
     by = "window_start", "instrument_id"
     once = said(detector, market, LIVE_FROM).sort(by)
     assert said(detector, market, LIVE_FROM).sort(by).equals(once)
@@ -98,11 +96,11 @@ def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: 
 
 def test_its_verdict_depends_on_its_look_back_only(detector: Detector) -> None:
     since = LIVE_FROM + timedelta(seconds=65)
-    market, begin = judged(), since - detector.lookback
+    market = judged()
     cut = Judged(
         *(
-            getattr(market, name).filter(pl.col("window_start") >= begin)
-            for name in ("windows", "features", "correlations", "scores")
+            getattr(market, name).filter(pl.col("window_start") >= since - getattr(detector.lookback, name))
+            for name in RELATIONS
         )
     )
     by = "window_start", "instrument_id"
