@@ -72,6 +72,10 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 .PHONY: test
 test: check ## Install what is needed and run every check
 
+.PHONY: chaos
+chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
 .PHONY: benchmark-peer
 benchmark-peer: $(DEV_STAMP) ## Rows a second beside cryptofeed's, which gets an environment of its own
 	@test -x .venv-peer/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peer

@@ -18,7 +18,7 @@ import structlog
 
 from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
 from ingest_daemon.events import Event
-from ingest_daemon.refusals import Refusals
+from ingest_daemon.refusals import Refusals, Tally
 from ingest_daemon.venues import Credentials, Request, Session
 
 __all__ = ["FeedStaleError", "FeedStats", "Intake", "LoginLostError", "Sink"]
@@ -71,16 +71,21 @@ class Intake:
         venue: the operator's name of it.
         credentials: of the account, to be hidden wherever the venue repeats them.
         observe_parse: takes the seconds that a parse took, for one in 64 at most.
+        tally: where counts of refused frames outlive the process.
     """
 
     def __init__(
-        self, venue: str, credentials: Credentials | None, observe_parse: Callable[[float], None]
+        self,
+        venue: str,
+        credentials: Credentials | None,
+        observe_parse: Callable[[float], None],
+        tally: Tally | None = None,
     ) -> None:
         self.stats = FeedStats()
         self._venue = venue
         self._credentials = credentials
         self._observe_parse = observe_parse
-        self._refusals = Refusals(venue)
+        self._refusals = Refusals(venue, tally=tally)
         self._log = _log.bind(venue=venue)
 
     def parse(self, session: Session, frames: Sequence[bytes], received_at: int, into: list[Event]) -> None:
@@ -143,6 +148,10 @@ class Intake:
     def counts_of_rejected(self, now: int | None) -> Sequence[Event]:
         """The counts of frames that were not kept one by one, of windows over by `now`; None: all of them."""
         return self._refusals.flush() if now is None else self._refusals.due(now)
+
+    def left_of_rejected(self, now: int) -> Sequence[Event]:
+        """The counts of a former process that may not be written."""
+        return self._refusals.left(now)
 
     def note_refused_login(self, why: str) -> None:
         """The venue refuses our account: a human must act."""
