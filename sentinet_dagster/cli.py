@@ -42,10 +42,10 @@ app.command("down")(service.down)
 app.command("status")(service.status)
 app.command("migrate")(migrate.migrate)
 app.command("replay")(replay.replay)
-app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.add_typer(rollups.app, name="rollups")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
 
 

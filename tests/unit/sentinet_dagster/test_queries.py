@@ -7,7 +7,14 @@ import re
 import pytest
 
 from sentinet_dagster.queries import parse_queries, queries
-from sentinet_dagster.surveillance.schema import ALERTS, REFERENCE_PRICES, RELATIONS, Relation
+from sentinet_dagster.surveillance.schema import (
+    ALERTS,
+    FINDINGS,
+    INCIDENTS,
+    REFERENCE_PRICES,
+    RELATIONS,
+    Relation,
+)
 
 
 def test_a_statement_is_bound_through_settings_where_copy_takes_no_parameters() -> None:
@@ -48,7 +55,7 @@ def test_no_statement_is_formatted() -> None:
 
 
 READ = [
-    relation for relation in RELATIONS if relation not in (ALERTS, REFERENCE_PRICES)
+    relation for relation in RELATIONS if relation not in (ALERTS, FINDINGS, INCIDENTS, REFERENCE_PRICES)
 ]  # those judging needs
 
 
