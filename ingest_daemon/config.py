@@ -122,6 +122,9 @@ class VenueSettings(BaseModel):
     )
     """When a new socket takes over; without it, before the venue closes the old one by its own rule."""
 
+    repair: bool = Field(default=True, description="true or false")
+    """Whether trades that were missed are fetched from the venue's history, where it has one."""
+
     market_hours: str | None = Field(default=None, description=ACCEPTED_HOURS)
     """When its market is open; outside of it a feed that is not live is closed, not lost. None: always."""
     calls_per_minute: int | None = Field(

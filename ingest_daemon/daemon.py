@@ -9,7 +9,7 @@ it, the queue fills up to its bound in bytes; then the feeds stop reading their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from typing import Final, NamedTuple, TypeVar
 
 import structlog
@@ -26,11 +26,13 @@ from ingest_daemon.holes import Holes
 from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
 from ingest_daemon.recorder import Recorder
+from ingest_daemon.repair import Repairer
 from ingest_daemon.resumption import Resumption
 from ingest_daemon.spool import Spool
 from ingest_daemon.venues import (
     VENUES,
     Credentials,
+    HistoryProtocol,
     KeyedVenueProtocol,
     Listing,
     PolledVenueProtocol,
@@ -186,8 +188,12 @@ async def _ingest(
             draining = tasks.create_task(writer.drain(lambda: ground.meet(resumption)))
             writing = tasks.create_task(writer.run())
             receiving = [tasks.create_task(feed.run()) for feed in feeds.values()]
+            repairing = [
+                tasks.create_task(_repair(repairer, writer))
+                for repairer in _repairers(settings, symbols, ground.store, health)
+            ]
             await stop.wait()
-            for task in receiving:
+            for task in (*receiving, *repairing):
                 task.cancel()
             await asyncio.wait(receiving)
             queue.close()
@@ -201,6 +207,25 @@ async def _ingest(
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
+
+
+def _repairers(
+    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], store: StoreThread, health: Health
+) -> Iterator[Repairer]:
+    """One for each venue that can tell again what it told."""
+    for venue, wanted in settings.enabled_venues.items():
+        protocol = VENUES[wanted.protocol]
+        if not (wanted.repair and isinstance(protocol, HistoryProtocol)) or wanted.received_at == "recorded":
+            continue
+        telling = [channel for channel, relation in protocol.tells(wanted.channels) if relation == "trades"]
+        # Of two channels with numbers of their own nobody could say whose a number is.
+        if len(telling) == 1 and telling[0] in protocol.history.channels:
+            yield Repairer(venue, protocol, telling[0], symbols[venue], wanted.rest_url, store, health)
+
+
+async def _repair(repairer: Repairer, writer: Writer) -> None:
+    await writer.wait_until_met()
+    await repairer.run()
 
 
 def _holes(settings: Settings, symbols: Mapping[str, Mapping[str, Listing]]) -> dict[str, Holes]:

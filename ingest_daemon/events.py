@@ -156,6 +156,7 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
 
     `instrument_id` None: the whole venue. `channel` None: not one channel of it. `relation` is the table of
     schema market that lacks the data, None: any may. `lost_events` None: nobody can know how many.
+    `is_repaired`: told again, once nothing of it is missing any more.
     """
 
     venue: str
@@ -167,6 +168,7 @@ class FeedGap(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
     lost_events: int | None = None
     relation: FactRelation | None = None
+    is_repaired: bool = False
 
 
 class RejectedFrame(msgspec.Struct, frozen=True, gc=False):

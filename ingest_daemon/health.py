@@ -66,6 +66,16 @@ class Health:
         self.rows = self._counter("rows", "Rows committed that are new.", by_relation)
         self.duplicates = self._counter("duplicates", "Rows that were there already.", by_relation)
         self.gaps = self._counter("gaps", "Gaps written down.", ("venue", "cause"))
+        self.repairs = self._counter("repairs", "Gaps tried to repair, by how it went.", ("venue", "outcome"))
+        self.repaired_trades = self._counter(
+            "repaired_trades", "Trades fetched from a venue's history.", ("venue",)
+        )
+        self.gaps_to_repair = Gauge(
+            f"{PREFIX}_gaps_to_repair",
+            "Gaps of trades of the last day that the venue's history may fill.",
+            ("venue",),
+            registry=self._registry,
+        )
         self.store_failures = self._counter("store_failures", "Writes that the database did not take.")
         self.lag_seconds = Gauge(
             f"{PREFIX}_lag_seconds",

@@ -32,7 +32,7 @@ class Holes:
     ) -> None:
         self._venue = venue
         self._told = protocol.tells(channels)
-        self._with_history = protocol.history_channels if isinstance(protocol, HistoryProtocol) else ()
+        self._with_history = protocol.history.channels if isinstance(protocol, HistoryProtocol) else ()
         self._instrument_ids = [listing.instrument_id for listing in symbols.values()]
 
     def of_all(self, started_at: int, ended_at: int, cause: GapCause, detail: str) -> Sequence[FeedGap]:

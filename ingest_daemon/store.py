@@ -13,32 +13,32 @@ call waits for the server without the interpreter's lock, so an asynchronous one
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from types import TracebackType
-from typing import Any, Final, LiteralString, NamedTuple, Self, TypeVar
+from typing import Any, Final, LiteralString, Self, TypeVar
 
 import msgspec
-import numpy as np
 import psycopg
 from psycopg import sql
-from psycopg.types.multirange import TimestamptzMultirange
-from psycopg.types.range import Range
 
 from ingest_daemon.batcher import Batch
 from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.ledger import (
+    MERGE_WITHIN_US,
+    NOTIFY_CHANNEL,
+    Connection,
+    Outcome,
+    insert_ledger,
+    moment,
+    spans,
+)
 from ingest_daemon.venues import Listing
 
 __all__ = ["MERGE_WITHIN_US", "NOTIFY_CHANNEL", "Store", "WriteReport", "spans"]
 
-MERGE_WITHIN_US: Final = 5_000_000
-"""Spans of new rows less than this apart are one span of the ledger: the length of the base window."""
-
 _LONGEST_EDGE_US: Final = 3_600_000_000
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 # Classes of SQLSTATE where the same statement can succeed later: connection, read-only after a failover,
 # rollback by the server, out of resources, lock not to be had, operator intervention, system error.
@@ -46,9 +46,11 @@ _PASSING: Final = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 
 _INSERT_GAP: Final = """
     insert into market.feed_gaps (
-        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation
-    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s)
-    on conflict do nothing
+        venue, channel, instrument_id, started_at, ended_at, cause, detail, lost_events, relation, repaired_at
+    ) values (%s, %s, %s, %s, %s, %s, %s, %s, %s, case when %s then clock_timestamp() end)
+    on conflict (venue, channel, relation, instrument_id, started_at, ended_at, cause)
+    do update set repaired_at = excluded.repaired_at
+    where feed_gaps.repaired_at is null and excluded.repaired_at is not null
     returning true
 """
 _INSERT_REJECTED: Final = """
@@ -57,15 +59,6 @@ _INSERT_REJECTED: Final = """
     ) values (%s, %s, %s, %s, %s, %s, %s, %s)
     on conflict do nothing
     returning true
-"""
-NOTIFY_CHANNEL: Final = "sentinet_batches"
-"""Notified once for each transaction that wrote to the ledger, when it commits; without a payload."""
-
-# The server makes one notification of those that are the same in a transaction.
-_INSERT_LEDGER: Final = """
-    insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
-    values (%s, %s, %s, %s, %s, %s, %s)
-    returning pg_notify('sentinet_batches', '')
 """
 _SELECT_INSTRUMENTS: Final = """
     select venue, venue_symbol, instrument_id, contract_size, contract_currency
@@ -86,7 +79,6 @@ _SELECT_LAST_RECEIVED: Final = """
     from unnest(%s::text []) as wanted (venue)
 """
 
-_Connection = psycopg.Connection[tuple[Any, ...]]
 _T = TypeVar("_T")
 
 
@@ -109,7 +101,7 @@ class Store:
 
     def __init__(self, database_url: str) -> None:
         self._database_url = database_url
-        self._connection: _Connection | None = None
+        self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
         self.connect()
@@ -156,7 +148,7 @@ class Store:
             StoreUnavailable, StoreRejected: as `write`.
         """
         found: dict[str, dict[str, Listing]] = {venue: {} for venue in venues}
-        rows = self._transact(
+        rows = self.transact(
             lambda connection: connection.execute(_SELECT_INSTRUMENTS, [list(found)]).fetchall()
         )
         for venue, symbol, *listing in rows:
@@ -169,7 +161,7 @@ class Store:
         Raises:
             StoreUnavailable, StoreRejected: as `write`.
         """
-        rows = self._transact(lambda connection: connection.execute(_SELECT_IDENTITY).fetchall())
+        rows = self.transact(lambda connection: connection.execute(_SELECT_IDENTITY).fetchall())
         return str(rows[0][0])
 
     def last_received_at(self, venues: Iterable[str]) -> dict[str, int]:
@@ -178,15 +170,20 @@ class Store:
         Raises:
             StoreUnavailable, StoreRejected: as `write`.
         """
-        rows = self._transact(
+        rows = self.transact(
             lambda connection: connection.execute(_SELECT_LAST_RECEIVED, [list(venues)]).fetchall()
         )
         return {venue: last for venue, last in rows if last is not None}
 
-    def write(self, batch: Batch) -> WriteReport:
+    def write(self, batch: Batch, received_until: int | None = None) -> WriteReport:
         """Write a batch with its ledger rows in one transaction: all of it is committed, or nothing.
 
         Writing a batch again is safe: its rows are found to be there and are reported as repeated.
+
+        Args:
+            batch: what to write.
+            received_until: how far the venue's stream had been received, for the ledger; None: to the last of
+                the batch. What is fetched afterwards says nothing of that.
 
         Raises:
             StoreUnavailable: the database cannot be reached or cannot work now. If the connection went during
@@ -194,11 +191,12 @@ class Store:
             StoreRejected: the database refuses what we write, and would refuse it again.
         """
         try:
-            return self._transact(lambda connection: _write(connection, batch, _copy))
+            return self.transact(lambda connection: _write(connection, batch, _copy, received_until))
         except _DuplicateFound:
-            return self._transact(lambda connection: _write(connection, batch, _merge))
+            return self.transact(lambda connection: _write(connection, batch, _merge, received_until))
 
-    def _transact(self, work: Callable[[_Connection], _T]) -> _T:
+    def transact(self, work: Callable[[Connection], _T]) -> _T:
+        """What `work` gives, done in one transaction. Raises StoreUnavailable, StoreRejected as `write`."""
         self.connect()
         assert self._connection is not None, "connect() has opened it"
         try:
@@ -214,18 +212,7 @@ class _DuplicateFound(Exception):
     """A COPY hit a unique key; nothing of the batch is written."""
 
 
-class _Outcome(NamedTuple):
-    """What became of a batch's rows of one relation."""
-
-    relation: str
-    total: int
-    repeated: tuple[int, ...]
-    bytes: int
-    touched: list[tuple[int, int]]  # spans of `time` of the rows that are new
-    max_received_at: int
-
-
-_WriteFacts = Callable[[_Connection, Relation, Sequence[Fact]], tuple[int, tuple[int, ...]]]
+_WriteFacts = Callable[[Connection, Relation, Sequence[Fact]], tuple[int, tuple[int, ...]]]
 
 
 def _named(error: psycopg.Error) -> StoreError:
@@ -237,34 +224,36 @@ def _named(error: psycopg.Error) -> StoreError:
     return (StoreUnavailable if lost else StoreRejected)(message)
 
 
-def _write(connection: _Connection, batch: Batch, write_facts: _WriteFacts) -> WriteReport:
-    outcomes: list[_Outcome] = []
+def _write(
+    connection: Connection, batch: Batch, write_facts: _WriteFacts, received_until: int | None
+) -> WriteReport:
+    outcomes: list[Outcome] = []
     for relation in FACTS:
         events: Sequence[Fact] = getattr(batch, relation.name)
         if events:
             size, repeated = write_facts(connection, relation, events)
             touched = spans(time_of(event) for event in _without(events, repeated))
-            seen = max(event.received_at for event in events)
-            outcomes.append(_Outcome(relation.name, len(events), repeated, size, touched, seen))
+            seen = received_until
+            if seen is None:
+                seen = max(event.received_at for event in events)
+            outcomes.append(Outcome(relation.name, len(events), repeated, size, touched, seen))
     if batch.feed_gaps:
         outcomes.append(_insert_gaps(connection, batch))
     if batch.rejected_frames:
         outcomes.append(_insert_rejected(connection, batch))
-    _insert_ledger(connection, batch.venue, outcomes)
+    insert_ledger(connection, batch.venue, outcomes)
     return WriteReport(
         rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
         repeated={outcome.relation: outcome.repeated for outcome in outcomes},
     )
 
 
-def _copy(connection: _Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
+def _copy(connection: Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
     """Straight in; the size of what was sent, and no duplicates: one would have failed it."""
     return _copy_into(connection, sql.Identifier("market", relation.name), relation, events), ()
 
 
-def _merge(
-    connection: _Connection, relation: Relation, events: Sequence[Fact]
-) -> tuple[int, tuple[int, ...]]:
+def _merge(connection: Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
     """By way of a staging table; the size of what was staged, and the positions of the duplicates.
 
     Of events with one key in the same batch the first is kept, as it would be in two batches.
@@ -289,7 +278,7 @@ def _merge(
 
 
 def _copy_into(
-    connection: _Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
+    connection: Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
 ) -> int:
     statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
         table, _names(column.name for column in relation.columns)
@@ -320,7 +309,7 @@ def _key_in_microseconds(relation: Relation) -> sql.Composed:
     return sql.SQL(", ").join([*map(sql.Identifier, names), microseconds])
 
 
-def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
+def _insert_gaps(connection: Connection, batch: Batch) -> Outcome:
     gaps = batch.feed_gaps
     repeated = _insert_each(
         connection,
@@ -330,12 +319,13 @@ def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
                 gap.venue,
                 gap.channel,
                 gap.instrument_id,
-                _moment(gap.started_at),
-                _moment(gap.ended_at),
+                moment(gap.started_at),
+                moment(gap.ended_at),
                 gap.cause.value,
                 _text(gap.detail),
                 gap.lost_events,
                 gap.relation,
+                gap.is_repaired,
             )
             for gap in gaps
         ],
@@ -344,7 +334,7 @@ def _insert_gaps(connection: _Connection, batch: Batch) -> _Outcome:
     edges = [edge for gap in new for edge in _edges(gap)]
     touched = spans((start for start, _ in edges), (end for _, end in edges))
     size = sum(len(gap.detail) for gap in gaps)
-    return _Outcome("feed_gaps", len(gaps), repeated, size, touched, max(gap.ended_at for gap in gaps))
+    return Outcome("feed_gaps", len(gaps), repeated, size, touched, max(gap.ended_at for gap in gaps))
 
 
 def _edges(gap: FeedGap) -> Sequence[tuple[int, int]]:
@@ -354,12 +344,16 @@ def _edges(gap: FeedGap) -> Sequence[tuple[int, int]]:
     both ends are, not every hour between.
     """
     started_at, ended_at = gap.started_at, gap.ended_at
-    if gap.cause is GapCause.NOT_RUNNING and ended_at - started_at > 2 * _LONGEST_EDGE_US:
+    if (
+        gap.cause is GapCause.NOT_RUNNING
+        and not gap.is_repaired
+        and ended_at - started_at > 2 * _LONGEST_EDGE_US
+    ):
         return (started_at, started_at + _LONGEST_EDGE_US), (ended_at - _LONGEST_EDGE_US, ended_at)
     return ((started_at, ended_at),)
 
 
-def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
+def _insert_rejected(connection: Connection, batch: Batch) -> Outcome:
     rejected = batch.rejected_frames
     repeated = _insert_each(
         connection,
@@ -369,8 +363,8 @@ def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
                 each.venue,
                 each.channel and _text(each.channel),
                 each.instrument_id,
-                _moment(each.received_at),
-                each.last_received_at and _moment(each.last_received_at),
+                moment(each.received_at),
+                each.last_received_at and moment(each.last_received_at),
                 _text(each.error),
                 each.frames,
                 each.frame,
@@ -381,11 +375,11 @@ def _insert_rejected(connection: _Connection, batch: Batch) -> _Outcome:
     touched = spans(each.received_at for each in _without(rejected, repeated))
     size = sum(len(each.frame) for each in rejected)
     seen = max(each.received_at for each in rejected)
-    return _Outcome("rejected_frames", len(rejected), repeated, size, touched, seen)
+    return Outcome("rejected_frames", len(rejected), repeated, size, touched, seen)
 
 
 def _insert_each(
-    connection: _Connection, statement: LiteralString, rows: Sequence[tuple[Any, ...]]
+    connection: Connection, statement: LiteralString, rows: Sequence[tuple[Any, ...]]
 ) -> tuple[int, ...]:
     """Insert one by one, in one round trip; the positions of the rows that were there already."""
     with connection.cursor() as cursor:
@@ -395,58 +389,11 @@ def _insert_each(
         )
 
 
-def _insert_ledger(connection: _Connection, venue: str, outcomes: Sequence[_Outcome]) -> None:
-    """The batch's rows in the ledger: the last statement before the commit."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _INSERT_LEDGER,
-            [
-                (
-                    venue,
-                    outcome.relation,
-                    outcome.total - len(outcome.repeated),
-                    len(outcome.repeated),
-                    outcome.bytes,
-                    TimestamptzMultirange(
-                        Range(_moment(start), _moment(end), "[)") for start, end in outcome.touched
-                    ),
-                    _moment(outcome.max_received_at),
-                )
-                for outcome in outcomes
-            ],
-        )
-
-
-def spans(
-    starts: Iterable[int], ends: Iterable[int] | None = None, within: int = MERGE_WITHIN_US
-) -> list[tuple[int, int]]:
-    """What is touched, as half-open spans in order; those less than `within` apart are one.
-
-    Without `ends`, and where an end is not later than its start, the moment alone is touched: a microsecond.
-
-    >>> spans([20, 0, 5], [30, 1, 5], within=5)
-    [(0, 6), (20, 30)]
-    """
-    start = np.fromiter(starts, np.int64)
-    if not start.size:
-        return []
-    end = start + 1 if ends is None else np.maximum(np.fromiter(ends, np.int64), start + 1)
-    order = np.argsort(start)
-    start, end = start[order], np.maximum.accumulate(end[order])
-    (breaks,) = np.nonzero(start[1:] - end[:-1] >= within)
-    first, last = [0, *(breaks + 1)], [*breaks, start.size - 1]
-    return list(zip(start[first].tolist(), end[last].tolist(), strict=True))
-
-
 def _without(events: Sequence[_T], positions: Collection[int]) -> Sequence[_T]:
     if not positions:
         return events
     left_out = set(positions)
     return [event for position, event in enumerate(events) if position not in left_out]
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def _text(text: str) -> str:

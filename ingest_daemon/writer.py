@@ -53,6 +53,10 @@ class StoreThread:
         """Write a batch now. Raises StoreUnavailable, StoreRejected."""
         return await self._try(lambda: self._store.write(batch))
 
+    async def attempt(self, work: Callable[[Store], _T]) -> _T:
+        """What `work` gives, done with the store, now. Raises StoreUnavailable, StoreRejected."""
+        return await self._try(lambda: work(self._store))
+
     async def try_to_know(self, venues: Sequence[str]) -> Known:
         """The database and its active instruments, now. Raises StoreUnavailable, StoreRejected."""
         return await self._try(
@@ -219,6 +223,10 @@ class Writer:
             report = await self._store.write(batch)
             await self._spool.advance()
             self._tell(batch, report)
+
+    async def wait_until_met(self) -> None:
+        """Return when the database said what must be asked of it: then others may write too."""
+        await self._is_met.wait()
 
     async def run(self) -> None:
         """Write until the queue is closed and everything is written or spooled. Raises StoreRejected."""

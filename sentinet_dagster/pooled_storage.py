@@ -23,6 +23,8 @@ What never lives here: anything of one project. The file can be taken as it is.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, cast
 
 import sqlalchemy
@@ -47,6 +49,9 @@ _RENEW_AFTER_S: Final = 3600
 _TRUSTED_FOR_S: Final = 1.0  # a connection that was used so lately is not asked whether it lives
 _TABLES: Final = ("runs", "event_logs", "jobs", "instance_info")
 _USED_AT: Final = "sentinet_used_at"
+_SEEN: Final[set[tuple[str, str]]] = (
+    set()
+)  # of this process and those forked from it: (address, table or column)
 
 
 class PooledPostgresStorage(DagsterPostgresStorage):
@@ -68,6 +73,9 @@ class PooledPostgresStorage(DagsterPostgresStorage):
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             # What `optimize_for_webserver` does for the web server, which still does it over this.
             storage._engine = engine
+        # Known before a run asks: a process that is forked after this has it.
+        self._run_storage.has_run_stats_index_cols()
+        self._event_log_storage.has_asset_key_index_cols()
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -94,31 +102,37 @@ class PooledPostgresStorage(DagsterPostgresStorage):
 class _PooledRuns(PostgresRunStorage):
     """The one of the three that an instance disposes of in any case: it closes the pool."""
 
+    def has_run_stats_index_cols(self) -> bool:
+        return _remembered(self.postgres_url, "runs.end_time", super().has_run_stats_index_cols)
+
+    def has_backfill_id_column(self) -> bool:
+        return _remembered(self.postgres_url, "runs.backfill_id", super().has_backfill_id_column)
+
     def dispose(self) -> None:
         super().dispose()
         self._engine.dispose()
 
 
 class _PooledEvents(PostgresEventLogStorage):
-    """Remembers which tables and columns there are: what a migration has added stays."""
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        self._seen: set[str] = set()
-        super().__init__(*arguments, **named)
+    """Asks once which tables and columns there are."""
 
     def has_table(self, table_name: str) -> bool:
-        if table_name not in self._seen and super().has_table(table_name):
-            self._seen.add(table_name)
-        return table_name in self._seen
+        return _remembered(self.postgres_url, table_name, partial(super().has_table, table_name))
 
     def _has_asset_key_col_on_connection(self, conn: sqlalchemy.Connection, column_name: str) -> bool:
-        name = f"asset_keys.{column_name}"
-        if name not in self._seen and super()._has_asset_key_col_on_connection(conn, column_name):
-            self._seen.add(name)
-        return name in self._seen
+        ask = partial(super()._has_asset_key_col_on_connection, conn, column_name)
+        return _remembered(self.postgres_url, f"asset_keys.{column_name}", ask)
 
     def has_asset_key_col(self, column_name: str) -> bool:
-        return f"asset_keys.{column_name}" in self._seen or super().has_asset_key_col(column_name)
+        ask = partial(super().has_asset_key_col, column_name)
+        return _remembered(self.postgres_url, f"asset_keys.{column_name}", ask)
+
+
+def _remembered(url: str, name: str, ask: Callable[[], bool]) -> bool:
+    """What is there stays there: a migration adds. What is not there is asked for again."""
+    if (url, name) not in _SEEN and ask():
+        _SEEN.add((url, name))
+    return (url, name) in _SEEN
 
 
 def _pooled_engine(

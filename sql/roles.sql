@@ -45,6 +45,7 @@ revoke create on schema public from public;
 grant usage on schema market, ops to sentinet_ingest;
 grant select, insert on all tables in schema market to sentinet_ingest;
 revoke insert on market.instruments from sentinet_ingest;
+grant update (repaired_at) on market.feed_gaps to sentinet_ingest;
 grant select, insert on ops.ingest_batches to sentinet_ingest;
 
 -- Surveillance: Dagster and dbt. Alerts are retracted, never deleted; what happened to one is never changed.

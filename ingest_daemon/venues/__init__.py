@@ -13,6 +13,7 @@ from ingest_daemon.venues.alpha_vantage import ALPHA_VANTAGE
 from ingest_daemon.venues.base import (
     CallLimit,
     Capabilities,
+    History,
     HistoryProtocol,
     KeyedSession,
     KeyedVenueProtocol,
@@ -41,6 +42,7 @@ __all__ = [
     "CallLimit",
     "Capabilities",
     "Credentials",
+    "History",
     "HistoryProtocol",
     "KeyedSession",
     "KeyedVenueProtocol",

@@ -16,7 +16,9 @@ is a new session. The daemon drives it:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Literal, Protocol, runtime_checkable
 
 import msgspec
@@ -191,11 +193,19 @@ class CallLimit(msgspec.Struct, frozen=True):
     period_s: float
 
 
+class History(msgspec.Struct, frozen=True):
+    """What a venue tells of its trades again."""
+
+    channels: tuple[str, ...]  # whose trades its history has, under the same numbers
+    limits: tuple[CallLimit, ...]  # a part of what the venue allows an address
+    is_short: bool = False  # a few seconds perhaps: to be asked for at once
+    sums_numbers: bool = False  # of several executions in one trade, which has the last one's number
+
+
 class KnownTrade(msgspec.Struct, frozen=True):
-    """A trade that is in the database, as far as its neighbours must know it."""
+    """A trade that is in the database."""
 
     trade_id: int
-    fills: int
     occurred_at: int  # microseconds since 1970 UTC
 
 
@@ -205,9 +215,29 @@ class MissingTrades(msgspec.Struct, frozen=True):
     symbol: str
     listing: Listing
     channel: str  # that should have told them
-    started_at: int  # of the gap, by our clock, microseconds since 1970 UTC
-    ended_at: int
-    known: Sequence[KnownTrade]  # by number: the last before the gap, those inside, the first after
+    ended_at: int  # of the gap, by our clock, microseconds since 1970 UTC
+    before: KnownTrade  # that is surely older than the gap
+    after: KnownTrade | None  # that is surely younger; None: there is none yet
+    known: Sequence[tuple[int, int]]  # from `before` on: first and last number of each unbroken run, in order
+
+    def is_known(self, number: int) -> bool:
+        """Whether a trade is in the database."""
+        place = bisect_right(self.known, number, key=itemgetter(0)) - 1
+        return place >= 0 and number <= self.known[place][1]
+
+    @property
+    def first_number(self) -> int:
+        """The first that is not known after `before`."""
+        return self._run_of(self.before.trade_id)[1] + 1
+
+    @property
+    def end_number(self) -> int | None:
+        """The first of the unbroken run that `after` is in: all that is missing has lower numbers."""
+        return None if self.after is None else self._run_of(self.after.trade_id)[0]
+
+    def _run_of(self, number: int) -> tuple[int, int]:
+        place = bisect_right(self.known, number, key=itemgetter(0)) - 1
+        return self.known[place] if place >= 0 and self.is_known(number) else (number, number)
 
 
 class TradeRepair(Protocol):
@@ -234,12 +264,8 @@ class HistoryProtocol(VenueProtocol, Protocol):
     """The dialect of a venue that tells its trades again."""
 
     @property
-    def history_channels(self) -> Collection[str]:
-        """The channels whose trades its history has, under the same numbers."""
-
-    @property
-    def history_limits(self) -> Sequence[CallLimit]:
-        """How often it may be asked: a part of what the venue allows an address."""
+    def history(self) -> History:
+        """What of its trades, and how often it may be asked."""
 
     def open_repair(self, missing: MissingTrades) -> TradeRepair:
         """Begin to fetch."""

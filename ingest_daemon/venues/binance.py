@@ -21,7 +21,8 @@ from ingest_daemon.books import BookBuilder, ContiguousIds, LinkedIds, SequenceR
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import binance_frames as frames
-from ingest_daemon.venues.base import Capabilities, Listing, Request
+from ingest_daemon.venues import binance_history
+from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, Request, TradeRepair
 from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
@@ -91,6 +92,7 @@ class BinanceMarket(msgspec.Struct, frozen=True):
     depth_path: str  # of the REST snapshot
     sequence_rule: SequenceRule
     read_diff: frames.DiffReader
+    history: History
     keep_alive_s: float | None = None  # the venue pings, the client's library answers
     longest_connection_s: float | None = _DAY_S
 
@@ -112,6 +114,10 @@ class BinanceMarket(msgspec.Struct, frozen=True):
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
         return told(channels, _RELATIONS, ["depth"])
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """See `HistoryProtocol`."""
+        return binance_history.open_walk(self.kind, missing)
 
     def symbol_of(self, stream: str) -> str:
         """What stands before the @; the streams of the whole market (`!ticker@arr`) name no symbol."""
@@ -401,22 +407,31 @@ def _refusal_in(body: bytes) -> str:
 BINANCE_SPOT = BinanceMarket(
     name="binance_spot",
     kind="spot",
-    capabilities=Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True),
+    capabilities=Capabilities(
+        trades=True, quotes=True, book_depth=20, sequence_check=True, trade_history=True
+    ),
     channel_table=_SPOT_CHANNELS,
     depth_path="/api/v3/depth",
     sequence_rule=ContiguousIds(),
     read_diff=frames.read_spot_diff,
+    history=binance_history.OF_SPOT,
 )
 BINANCE_USDM = BinanceMarket(
     name="binance_usdm",
     kind="usdm",
     capabilities=Capabilities(
-        trades=True, quotes=True, book_depth=20, reference_prices=True, sequence_check=True
+        trades=True,
+        trade_history=True,
+        quotes=True,
+        book_depth=20,
+        reference_prices=True,
+        sequence_check=True,
     ),
     channel_table=_USDM_CHANNELS,
     depth_path="/fapi/v1/depth",
     sequence_rule=LinkedIds(),
     read_diff=frames.read_usdm_diff,
+    history=binance_history.OF_FUTURES,
 )
 BINANCE_COINM = BinanceMarket(
     name="binance_coinm",
@@ -426,4 +441,5 @@ BINANCE_COINM = BinanceMarket(
     depth_path="/dapi/v1/depth",
     sequence_rule=LinkedIds(),
     read_diff=frames.read_usdm_diff,
+    history=binance_history.OF_FUTURES,
 )

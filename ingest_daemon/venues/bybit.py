@@ -25,7 +25,8 @@ from ingest_daemon.books import BookBuilder, ContiguousIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import bybit_frames as frames
-from ingest_daemon.venues.base import Capabilities, Listing
+from ingest_daemon.venues import bybit_history
+from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, TradeRepair
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
@@ -63,6 +64,7 @@ class BybitMarket(msgspec.Struct, frozen=True):
     capabilities: Capabilities
     keep_alive_s: float | None = 15.0
     longest_connection_s: float | None = None
+    history: History = bybit_history.HISTORY
 
     @property
     def path(self) -> str:
@@ -82,6 +84,10 @@ class BybitMarket(msgspec.Struct, frozen=True):
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
         return told(channels, _RELATIONS, _CONTRACT_DEPTHS)
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """See `HistoryProtocol`."""
+        return bybit_history.open_walk(self.kind, missing)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the last dot."""
@@ -231,7 +237,7 @@ def _text(operation: str, symbol: str, topics: Sequence[str]) -> str:
     return msgspec.json.encode({"op": operation, "req_id": symbol, "args": topics}).decode()
 
 
-_SPOT_GIVES = Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True)
+_SPOT_GIVES = Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True, trade_history=True)
 _CONTRACTS_GIVE = msgspec.structs.replace(_SPOT_GIVES, reference_prices=True)
 BYBIT_SPOT = BybitMarket("bybit_spot", "spot", _SPOT_CHANNELS, _SPOT_GIVES)
 BYBIT_LINEAR = BybitMarket("bybit_linear", "linear", _CONTRACT_CHANNELS, _CONTRACTS_GIVE)

@@ -20,7 +20,8 @@ from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import coinbase_frames as frames
-from ingest_daemon.venues.base import Capabilities, Listing
+from ingest_daemon.venues import coinbase_history
+from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, TradeRepair
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
@@ -52,9 +53,12 @@ class CoinbaseMarket(msgspec.Struct, frozen=True):
     """The entry of `VENUES`."""
 
     name: str = "coinbase"
-    capabilities: Capabilities = Capabilities(trades=True, quotes=True, book_depth=20, sequence_check=True)
+    capabilities: Capabilities = Capabilities(
+        trades=True, quotes=True, book_depth=20, sequence_check=True, trade_history=True
+    )
     keep_alive_s: float | None = None
     longest_connection_s: float | None = None
+    history: History = coinbase_history.HISTORY
 
     @property
     def channels(self) -> Sequence[str]:
@@ -74,6 +78,10 @@ class CoinbaseMarket(msgspec.Struct, frozen=True):
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
         return told(channels, _RELATIONS, ["level2_batch"])
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """See `HistoryProtocol`."""
+        return coinbase_history.open_walk(missing)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""

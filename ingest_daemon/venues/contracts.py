@@ -18,7 +18,7 @@ from ingest_daemon.events import Book, Event, Quote, Trade
 from ingest_daemon.venues.base import Listing
 from ingest_daemon.venues.fields import Column, Reader
 
-__all__ = ["Converter", "in_base_units", "to_base_units"]
+__all__ = ["Converter", "in_base_units", "to_base_units", "trades_in_base_units"]
 
 Converter = Callable[[Sequence[Event]], Sequence[Event]]
 
@@ -39,6 +39,12 @@ def in_base_units(listing: Listing, read: Reader) -> Reader:
     if convert is _as_they_are:
         return read
     return lambda frame, received_at: convert(read(frame, received_at))
+
+
+def trades_in_base_units(listing: Listing) -> Callable[[Sequence[Trade]], Sequence[Trade]]:
+    """As `to_base_units`, of trades alone."""
+    convert = to_base_units(listing)
+    return lambda trades: [event for event in convert(trades) if isinstance(event, Trade)]
 
 
 def _as_they_are(events: Sequence[Event]) -> Sequence[Event]:

@@ -19,7 +19,8 @@ from ingest_daemon.books import BookBuilder, UnnumberedIds
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import kraken_frames as frames
-from ingest_daemon.venues.base import Capabilities, Listing
+from ingest_daemon.venues import kraken_history
+from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, TradeRepair
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
@@ -47,9 +48,12 @@ class KrakenMarket(msgspec.Struct, frozen=True):
     """The entry of `VENUES`."""
 
     name: str = "kraken"
-    capabilities: Capabilities = Capabilities(trades=True, quotes=True, book_depth=20, checksum=True)
+    capabilities: Capabilities = Capabilities(
+        trades=True, quotes=True, book_depth=20, checksum=True, trade_history=True
+    )
     keep_alive_s: float | None = 30.0  # the venue closes after 60 without a word from either
     longest_connection_s: float | None = None
+    history: History = kraken_history.HISTORY
 
     @property
     def channels(self) -> Sequence[str]:
@@ -69,6 +73,10 @@ class KrakenMarket(msgspec.Struct, frozen=True):
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
         return told(channels, _RELATIONS, ["book"])
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """See `HistoryProtocol`."""
+        return kraken_history.open_walk(missing)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon."""

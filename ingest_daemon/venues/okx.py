@@ -21,7 +21,8 @@ from ingest_daemon.books import BookBuilder
 from ingest_daemon.errors import ConfigError, ParseError, VenueRefused
 from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import okx_frames as frames
-from ingest_daemon.venues.base import Capabilities, Listing
+from ingest_daemon.venues import okx_history
+from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, TradeRepair
 from ingest_daemon.venues.contracts import in_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader
 from ingest_daemon.venues.metering import meter_of, metered
@@ -65,10 +66,17 @@ class OkxMarket(msgspec.Struct, frozen=True):
 
     name: str = "okx"
     capabilities: Capabilities = Capabilities(
-        trades=True, quotes=True, book_depth=20, reference_prices=True, sequence_check=True, checksum=True
+        trades=True,
+        trade_history=True,
+        quotes=True,
+        book_depth=20,
+        reference_prices=True,
+        sequence_check=True,
+        checksum=True,
     )
     keep_alive_s: float | None = 25.0  # the venue closes after 30
     longest_connection_s: float | None = None
+    history: History = okx_history.HISTORY
 
     @property
     def channels(self) -> Sequence[str]:
@@ -86,6 +94,10 @@ class OkxMarket(msgspec.Struct, frozen=True):
     def tells(self, channels: Sequence[str]) -> Sequence[Told]:
         """Channel and relation of what these channels tell."""
         return told(channels, _RELATIONS, [_BOOKS])
+
+    def open_repair(self, missing: MissingTrades) -> TradeRepair:
+        """See `HistoryProtocol`."""
+        return okx_history.open_walk(missing)
 
     def symbol_of(self, stream: str) -> str:
         """What stands after the colon; an index is no symbol of ours."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, log_to_stderr, parse_duration, print_json
+from sentinet_dagster.commands.console import JsonOption, log_to_stderr, parse_duration, print_json, say
 from sentinet_dagster.runtime.errors import UserError
 
 LEAST_S = 60.0
@@ -113,3 +113,45 @@ def _sentence(name: str, measured: dict[str, Any]) -> str:
         f"{measured['cpu_s_per_batch']['total']:.2f} CPU s a batch, "
         f"{measured['dagster_mb_per_day']:g} MB of Dagster's data a day"
     )
+
+
+@app.command("storage")
+def storage(
+    trades: Annotated[
+        int,
+        typer.Option(
+            min=100_000, max=1_000_000_000, help="Trades to make, over thirty days; 200 bytes each and 3 GB."
+        ),
+    ] = 5_000_000,
+    as_json: JsonOption = False,
+) -> None:
+    """Bytes a trade, and how fast the database sums, answers and hands out that many trades.
+
+    In a database made for it and dropped afterwards; refused where the disk has too little room.
+    """
+    from sentinet_dagster.commands.database import open_databases
+    from sentinet_dagster.runtime.home import Home
+    from sentinet_dagster.runtime.signals import interrupted_once
+    from sentinet_dagster.runtime.storage_benchmark import measure_storage
+
+    home = Home.from_environment(os.environ)
+    # SIGTERM, too, lets the database be dropped.
+    with interrupted_once(), open_databases(make=True) as opened:
+        # The embedded server's disk is one of this machine's.
+        disk = None if opened.pid is None else (home.postgres / "cluster").resolve()
+        result = measure_storage(opened.url, trades, home.path, disk=disk, tell=_tell)
+    if as_json:
+        print_json(result)
+        return
+    size = result["bytes_per_trade"]
+    typer.echo(f"{size['before']} bytes a trade; in the columnstore {size['after'] or size['reason']}")
+    for name, taken in result["rollups"].items():
+        typer.echo(f"{name:<32} rebuilt in {taken['rebuild_s']} s, an hour more in {taken['refresh_s']} s")
+    for name, taken in result["queries"].items():
+        typer.echo(f"{name:<32} {taken['ms']} ms, {taken['rows']} rows")
+    for driver in ("adbc", "psycopg"):
+        typer.echo(f"read by {driver:<24} {result['reading'][driver]['rows_per_s']:,} rows/s")
+
+
+def _tell(line: str) -> None:
+    say(f"sentinet: {line}")

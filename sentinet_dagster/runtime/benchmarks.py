@@ -42,7 +42,7 @@ def measure_store(url: str, minutes: int) -> dict[str, float]:
         UserError: the database cannot be made there.
     """
     market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US)
-    with TemporaryDirectory(prefix="sentinet-benchmark-") as folder, _scratch_database(url) as scratch:
+    with TemporaryDirectory(prefix="sentinet-benchmark-") as folder, scratch_database(url) as scratch:
         until = _ANCHOR_US + minutes * _MINUTE_US
         files = write_history(market, _ANCHOR_US, until, Path(folder))
         database.migrate(scratch)
@@ -79,7 +79,12 @@ class _TimedStore(Store):
 
 
 @contextmanager
-def _scratch_database(url: str) -> Iterator[str]:
+def scratch_database(url: str) -> Iterator[str]:
+    """The URL of a new database on the server of `url`, which is dropped after the block.
+
+    Raises:
+        UserError: none can be made there.
+    """
     name = f"sentinet_benchmark_{uuid4().hex[:12]}"
     with connect(url, autocommit=True) as connection:
         try:

@@ -18,6 +18,7 @@ from websockets.protocol import State
 from websockets.typing import Subprotocol
 
 from sentinet_dagster.runtime.venue_dialects import Caller, Dialect, Fact, Fill, Message, Reply, fact_of
+from sentinet_dagster.runtime.venue_dialects.past import PastTrades, RemembersTrades
 from sentinet_dagster.runtime.venue_sources import SourceFrame
 
 # Under this subprotocol a data message is a line of a recording: `<receive time, ns since 1970> <raw
@@ -99,6 +100,10 @@ class Hub:
         self._dialects = dialects
         self._waits_for_clients = waits_for_clients
         self._keeps_facts = keeps_facts
+        self.past = PastTrades()
+        for dialect in dialects.values():
+            if isinstance(dialect, RemembersTrades):
+                dialect.past = self.past
         self._clients: set[Client] = set()
         self._changed = asyncio.Event()
         self.ledger: dict[tuple[str, str], StreamLedger] = {}
@@ -139,6 +144,7 @@ class Hub:
 
     async def publish(self, frames: Sequence[SourceFrame]) -> None:
         """Send what the frames are in each dialect to whom it is for, and write it down."""
+        self.past.keep(frames)
         for market, dialect in self._dialects.items():
             clients = [client for client in self._clients if client.market == market and client.is_open]
             wanted = self._wanted(market)

@@ -110,7 +110,7 @@ async def test_the_time_in_which_it_did_not_run_is_a_gap(
             from market.feed_gaps
             """
         ).fetchall()
-    assert gaps == [("trade", None, "not_running", True, True)]
+    assert gaps == [("trade", 1, "not_running", True, True)]
 
 
 async def test_without_a_spool_the_sockets_are_held_back_while_the_database_is_away(tmp_path: Path) -> None:

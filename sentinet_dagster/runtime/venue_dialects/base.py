@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from ingest_daemon.venues import Credentials
-from sentinet_dagster.runtime.venue_dialects.facts import Fact, Instrument, fact_of
+from sentinet_dagster.runtime.venue_dialects.facts import Fact, Fill, Instrument, fact_of
 from sentinet_dagster.runtime.venue_dialects.products import Product
 from sentinet_dagster.runtime.venue_sources import SourceFrame
 
@@ -178,6 +178,12 @@ class StreamDialect(ABC):
     async def answer(self, path: str, query: Mapping[str, str]) -> Answer:  # noqa: ARG002
         """Nothing is there, unless the venue has something."""
         return not_found(path)
+
+    def as_told(self, product: Product, fill: Fill) -> Fill:
+        """A trade as the venue tells it: in contracts, in its unit of time."""
+        told = product.as_told(fill, self.unit_us)
+        assert isinstance(told, Fill), "as it was"
+        return told
 
     def accepts(self, key: str, secret: str | None = None) -> bool:
         """Whether an account may log in; None: the venue wants no secret."""

@@ -26,8 +26,18 @@ from sentinet_dagster.runtime.venue_dialects.base import (
     not_found,
     text_of,
 )
-from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top, fact_of
+from sentinet_dagster.runtime.venue_dialects.facts import (
+    Best,
+    Fact,
+    Fill,
+    Instrument,
+    Level,
+    Mark,
+    Top,
+    fact_of,
+)
 from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
+from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import (
     Product,
     coins,
@@ -42,10 +52,12 @@ __all__ = ["BinanceDialect", "CoinMarginedDialect", "binance_coinm"]
 _METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS")
 _INVALID_REQUEST, _INVALID_JSON = 2, 3  # the venue's codes …
 _INVALID_SYMBOL, _MISSING_PARAMETER, _ILLEGAL_VALUE = -1121, -1102, -1100
+_NO_KEY = -2014
 _DEPTH_LIMITS = range(1, 5001)
+_MOST_TRADES = 1_000
 
 
-class _BinanceBase:
+class _BinanceBase(RemembersTrades):
     """Requests and addresses, which the three markets share."""
 
     market: str
@@ -75,7 +87,7 @@ class _BinanceBase:
         return Reply([self._answer_request(caller, message)])
 
     async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
-        """The REST interface: ping, time, exchangeInfo, depth."""
+        """The REST interface: ping, time, exchangeInfo, depth, and the trades again."""
         root = REST_ROOTS[self.market] + "/"
         match path.removeprefix(root) if path.startswith(root) else "":
             case "ping":
@@ -86,6 +98,8 @@ class _BinanceBase:
                 return _json(_exchange_info(self._symbols()))
             case "depth":
                 return await self._answer_depth(query)
+            case "historicalTrades" | "aggTrades" as name:
+                return self._answer_trades(name, query)
             case _:
                 return not_found(path)
 
@@ -94,6 +108,26 @@ class _BinanceBase:
 
     async def _depth(self, symbol: str, limit: int) -> bytes:
         raise NotImplementedError
+
+    def _product(self, symbol: str) -> Product | None:
+        """Its contracts, where trades are told in some."""
+        raise NotImplementedError
+
+    def _answer_trades(self, name: str, query: Mapping[str, str]) -> Answer:
+        symbol = query.get("symbol", "")
+        if symbol not in self._symbols():
+            return refusal(_INVALID_SYMBOL, "Invalid symbol.")
+        if name == "historicalTrades" and self.market != "spot":
+            return refusal(_NO_KEY, "API-key format invalid.")
+        product = self._product(symbol)
+        instrument = Instrument(self.market, symbol) if product is None else product.source
+        limit = min(whole_number(query, "limit", 500), _MOST_TRADES)
+        if "fromId" in query:
+            fills = self.past.numbered_from(instrument, whole_number(query, "fromId", 0), limit)
+        else:
+            fills = self.past.numbered_before(instrument, None, limit)[::-1]
+        render = _aggregate_again if name == "aggTrades" else _trade_again
+        return _json([render(fill, product) for fill in fills])
 
     async def _answer_depth(self, query: Mapping[str, str]) -> Answer:
         symbol, limit = query.get("symbol"), query.get("limit", "100")
@@ -182,6 +216,9 @@ class BinanceDialect(_BinanceBase):
     def _symbols(self) -> Sequence[str]:
         return self._source.symbols[self.market]
 
+    def _product(self, symbol: str) -> Product | None:  # noqa: ARG002
+        return None
+
     async def _depth(self, symbol: str, limit: int) -> bytes:
         return await self._source.depth(self.market, symbol, limit)
 
@@ -231,6 +268,9 @@ class CoinMarginedDialect(_BinanceBase, StreamDialect):
     def _symbols(self) -> Sequence[str]:
         return list(self._by_symbol)
 
+    def _product(self, symbol: str) -> Product | None:
+        return self._by_symbol[symbol]
+
     async def _depth(self, symbol: str, limit: int) -> bytes:
         product, top = self._by_symbol[symbol], self._tops.get(symbol)
         if top is None:
@@ -260,6 +300,27 @@ def _aggregate(symbol: str, fill: Fill, price: str, size: str) -> dict[str, Any]
     ms, number = fill.at_us // 1_000, fill.number
     head = {"e": "aggTrade", "E": ms, "a": number, "s": symbol, "p": price, "q": size}
     return head | {"f": number, "l": number, "T": ms, "m": not fill.is_buy}
+
+
+def _trade_again(fill: Fill, product: Product | None) -> dict[str, Any]:
+    price, size = _written(fill, product)
+    again = {"id": fill.number, "price": price, "qty": size, "quoteQty": f"{fill.price * fill.size:.8f}"}
+    return again | {"time": fill.at_us // 1_000, "isBuyerMaker": not fill.is_buy, "isBestMatch": True}
+
+
+def _aggregate_again(fill: Fill, product: Product | None) -> dict[str, Any]:
+    price, size = _written(fill, product)
+    again = {"a": fill.number, "p": price, "q": size, "f": fill.number, "l": fill.number}
+    return again | {"T": fill.at_us // 1_000, "m": not fill.is_buy}
+
+
+def _written(fill: Fill, product: Product | None) -> tuple[str, str]:
+    """Price and size as the stream writes them."""
+    if product is None:
+        return f"{fill.price:.8f}", f"{fill.size:.8f}"
+    told = product.as_told(fill, 1_000)
+    assert isinstance(told, Fill), "as it was"
+    return product.price_text(told.price), product.size_text(told.size)
 
 
 def _book_ticker(product: Product, best: Best) -> dict[str, Any]:

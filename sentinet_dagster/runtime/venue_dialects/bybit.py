@@ -7,23 +7,26 @@ then deltas whose number counts up by one. A trade's id is a UUID, on spot a num
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import SimulatedInstrument
 from sentinet_dagster.runtime.venue_dialects.base import (
+    Answer,
     Caller,
     Reply,
     Saying,
     StreamDialect,
+    not_found,
     request_in,
     strings_in,
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
 from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
+from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins, inverse_perpetuals, perpetuals
 
 __all__ = ["BybitDialect", "bybit_inverse", "bybit_linear", "bybit_spot"]
@@ -33,7 +36,7 @@ _DEPTHS = (50, 200, 1000)
 _MOST_TOPICS_OF_SPOT = 10  # in one request
 
 
-class BybitDialect(StreamDialect):
+class BybitDialect(StreamDialect, RemembersTrades):
     """One of the three sockets."""
 
     def __init__(self, market: str, products: Sequence[Product], account: Credentials | None = None) -> None:
@@ -80,6 +83,21 @@ class BybitDialect(StreamDialect):
             case Mark():
                 yield _ticker(product, fact)
 
+    async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
+        """The last trades again, the newest first."""
+        if path != "/v5/market/recent-trade":
+            return not_found(path)
+        category, symbol = query.get("category"), query.get("symbol", "")
+        product = self._by_symbol.get(symbol)
+        if product is None or f"bybit_{category}" != self.protocol:
+            return Answer(text_of({"retCode": 10001, "retMsg": "Not supported symbols"}).encode())
+        most = 60 if self._is_spot else 1_000
+        limit = min(whole_number(query, "limit", most), most)
+        fills = self.past.numbered_before(product.source, None, limit)
+        again = [self._trade_again(product, self.as_told(product, fill)) for fill in fills]
+        result = {"category": category, "list": again}
+        return Answer(text_of({"retCode": 0, "retMsg": "OK", "result": result}).encode())
+
     def _refusal(self, operation: str, topics: Sequence[str]) -> str:
         """Why a request is not carried out; empty: it is."""
         if operation not in ("subscribe", "unsubscribe"):
@@ -95,7 +113,6 @@ class BybitDialect(StreamDialect):
         return ""
 
     def _trade(self, product: Product, fill: Fill) -> dict[str, Any]:
-        number = str(fill.number)
         # Spot does not say the direction of the price.
         direction = {} if self._is_spot else {"L": "PlusTick" if fill.is_buy else "MinusTick"}
         return {
@@ -105,9 +122,24 @@ class BybitDialect(StreamDialect):
             "v": product.size_text(fill.size),
             "p": product.price_text(fill.price),
             **direction,
-            "i": number if self._is_spot else str(uuid5(NAMESPACE_URL, f"{product.symbol}/{number}")),
+            "i": self._id_of(product, fill),
             "BT": False,
         }
+
+    def _trade_again(self, product: Product, fill: Fill) -> dict[str, Any]:
+        return {
+            "execId": self._id_of(product, fill),
+            "symbol": product.symbol,
+            "price": product.price_text(fill.price),
+            "size": product.size_text(fill.size),
+            "side": "Buy" if fill.is_buy else "Sell",
+            "time": str(fill.at_us // 1_000),
+            "isBlockTrade": False,
+        }
+
+    def _id_of(self, product: Product, fill: Fill) -> str:
+        number = str(fill.number)
+        return number if self._is_spot else str(uuid5(NAMESPACE_URL, f"{product.symbol}/{number}"))
 
     def _book(self, channel: str, product: Product, top: Top, fact: Fact) -> Iterator[Saying]:
         topic = f"{channel}.{product.symbol}"

@@ -7,31 +7,36 @@ subscribes to matches first hears of the last one before; ids count up by one. B
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
 from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import SimulatedInstrument
 from sentinet_dagster.runtime.venue_dialects.base import (
+    Answer,
     Caller,
     Reply,
     Saying,
     StreamDialect,
     instant,
+    not_found,
     request_in,
     strings_in,
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
 from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
+from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins
 
 __all__ = ["CoinbaseDialect", "coinbase"]
 
+_MOST_TRADES = 1_000  # of one answer
 _CHANNELS = ("matches", "ticker", "level2_batch")
 
 
-class CoinbaseDialect(StreamDialect):
+class CoinbaseDialect(StreamDialect, RemembersTrades):
     """The feed at the address itself."""
 
     protocol = "coinbase"
@@ -82,6 +87,30 @@ class CoinbaseDialect(StreamDialect):
                     yield Saying(f"level2_batch:{symbol}", update, fact, whole)
             case Mark():
                 return
+
+    async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
+        """The trades again, the newest first."""
+        _, _, symbol, kind, *_ = [*path.split("/"), "", "", ""]
+        if kind != "trades":
+            return not_found(path)
+        product = self._by_symbol.get(symbol)
+        if product is None:
+            return Answer(text_of({"message": "NotFound"}).encode(), HTTPStatus.NOT_FOUND)
+        number = whole_number(query, "after", -1)
+        limit = min(whole_number(query, "limit", _MOST_TRADES), _MOST_TRADES)
+        fills = self.past.numbered_before(product.source, None if number < 0 else number, limit)
+        again = [_trade_again(product, self.as_told(product, fill)) for fill in fills]
+        return Answer(text_of(again).encode())
+
+
+def _trade_again(product: Product, fill: Fill) -> dict[str, Any]:
+    return {
+        "trade_id": fill.number,
+        "side": "sell" if fill.is_buy else "buy",  # the maker's
+        "size": product.size_text(fill.size),
+        "price": product.price_text(fill.price),
+        "time": instant(fill.at_us),
+    }
 
 
 def _match(kind: str, product: Product, fill: Fill) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -16,22 +16,26 @@ import msgspec
 from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import SimulatedInstrument
 from sentinet_dagster.runtime.venue_dialects.base import (
+    Answer,
     Caller,
     Reply,
     Saying,
     StreamDialect,
     instant,
+    not_found,
     request_in,
     strings_in,
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
 from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
+from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins
 
 __all__ = ["KrakenDialect", "kraken"]
 
 _CHANNELS = ("trade", "ticker", "book")
+_MOST_TRADES = 1_000  # of one answer
 _METHODS = ("subscribe", "unsubscribe")
 _STATUS = {
     "api_version": "v2",
@@ -41,7 +45,7 @@ _STATUS = {
 }
 
 
-class KrakenDialect(StreamDialect):
+class KrakenDialect(StreamDialect, RemembersTrades):
     """The public socket."""
 
     protocol = "kraken"
@@ -86,6 +90,21 @@ class KrakenDialect(StreamDialect):
             case Mark():
                 return
 
+    async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
+        """The trades again, the oldest first."""
+        if path != "/0/public/Trades":
+            return not_found(path)
+        pair = query.get("pair", "")
+        product = next((p for symbol, p in self._by_symbol.items() if symbol.replace("/", "") == pair), None)
+        if product is None:
+            return Answer(text_of({"error": ["EQuery:Unknown asset pair"]}).encode())
+        limit = min(whole_number(query, "count", _MOST_TRADES), _MOST_TRADES)
+        since_us = whole_number(query, "since", 0) / 1e3
+        fills = self.past.after(product.source, since_us, limit)
+        again = [_trade_again(product, self.as_told(product, fill)) for fill in fills]
+        last = str(fills[-1].at_us * 1_000) if fills else query.get("since", "0")
+        return Answer(text_of({"error": [], "result": {pair: again, "last": last}}).encode())
+
     def _obey(self, caller: Caller, method: str, channel: str, symbol: str) -> str:
         if symbol not in self._by_symbol:
             return _refusal(method, f"Currency pair not supported {symbol}", symbol)
@@ -108,6 +127,11 @@ def _trade(product: Product, fill: Fill) -> dict[str, Any]:
         "trade_id": fill.number,
         "timestamp": instant(fill.at_us),
     }
+
+
+def _trade_again(product: Product, fill: Fill) -> list[object]:
+    price, size = product.price_text(fill.price), product.size_text(fill.size)
+    return [price, size, fill.at_us / 1e6, "b" if fill.is_buy else "s", "m", "", fill.number]
 
 
 def _ticker(product: Product, best: Best) -> dict[str, Any]:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any
 
 from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import SimulatedInstrument
 from sentinet_dagster.runtime.venue_dialects.base import (
+    Answer,
     Caller,
     Reply,
     Saying,
     StreamDialect,
+    not_found,
     request_in,
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
 from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
+from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins, perpetuals
 
 __all__ = ["OkxDialect", "okx"]
@@ -32,10 +35,11 @@ _OF_ALL = ("trades", "tickers", "bbo-tbt", "books5", "books")
 _OF_SWAPS = ("mark-price", "funding-rate")
 _INDEX = "index-tickers"
 _CONNECTION = "a4d3ae55"
+_MOST_TRADES = 100  # of one answer
 _UNKNOWN, _INVALID = "60018", "60012"  # the venue's codes
 
 
-class OkxDialect(StreamDialect):
+class OkxDialect(StreamDialect, RemembersTrades):
     """The public socket."""
 
     protocol = "okx"
@@ -77,6 +81,18 @@ class OkxDialect(StreamDialect):
                 yield from self._update(product, fact)
             case Mark():
                 yield from _marks(product, fact)
+
+    async def answer(self, path: str, query: Mapping[str, str]) -> Answer:
+        """The trades again, the newest first."""
+        if path != "/api/v5/market/history-trades":
+            return not_found(path)
+        product = self._by_symbol.get(query.get("instId", ""))
+        if product is None:
+            return _json("51001", "Instrument ID does not exist", [])
+        number = whole_number(query, "after", -1)
+        limit = min(whole_number(query, "limit", _MOST_TRADES), _MOST_TRADES)
+        fills = self.past.numbered_before(product.source, None if number < 0 else number, limit)
+        return _json("0", "", [_trade(product, self.as_told(product, fill)) for fill in fills])
 
     def _obey(self, caller: Caller, operation: str, argument: object) -> str:
         named = argument if isinstance(argument, dict) else {}
@@ -124,6 +140,10 @@ def _trade(product: Product, fill: Fill) -> dict[str, Any]:
         "ts": _ms(fill.at_us),
         "count": "1",
     }
+
+
+def _json(code: str, message: str, data: list[dict[str, Any]]) -> Answer:
+    return Answer(text_of({"code": code, "msg": message, "data": data}).encode())
 
 
 def _ticker(product: Product, best: Best) -> dict[str, Any]:

@@ -249,7 +249,7 @@ def test_venues_says_what_each_dialect_gives_and_needs(capsys: pytest.CaptureFix
     assert told["binance_spot"]["needs"] == []
     assert told["okx"] == {
         "trades": True, "quotes": True, "book_depth": 20, "reference_prices": True, "sequence_check": True,
-        "checksum": True, "trade_history": False, "channels": list(VENUES["okx"].channels),
+        "checksum": True, "trade_history": True, "channels": list(VENUES["okx"].channels),
         "transport": "websocket", "needs": [],
     }  # fmt: skip
     assert told["alpaca_iex"]["needs"] == ["key", "secret"]
@@ -264,4 +264,4 @@ def test_venues_is_a_table_for_a_person(
     table = capsys.readouterr().out
     rows = {line.split()[0]: line.split() for line in table.splitlines() if line.strip()}
     assert set(VENUES) < set(rows)
-    assert rows["kraken"][1:8] == ["yes", "yes", "20", "–", "–", "yes", "–"]
+    assert rows["kraken"][1:8] == ["yes", "yes", "20", "–", "–", "yes", "yes"]
