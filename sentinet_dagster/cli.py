@@ -78,7 +78,7 @@ def run(arguments: Sequence[str]) -> int:
     except ProcessFailed as error:
         return _fail(error, EXIT_NO)
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(" ".join(error.format_message().split()), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away: `sentinet alerts | head`

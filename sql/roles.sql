@@ -103,15 +103,16 @@ end
 $$;
 
 -- An analyst: judgement, sums, and how whole the data is. No raw frame, no model's bytes, no way to write.
-grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst;
-grant select on all tables in schema surveillance, rollup to sentinet_analyst;
+grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst, sentinet_officer;
+grant select on all tables in schema surveillance, rollup to sentinet_analyst, sentinet_officer;
 grant select on market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m
-to sentinet_analyst;
+to sentinet_analyst, sentinet_officer;
 grant select (
     model_id, model, trained_from, trained_through, effective_from, feature_names, threshold, samples, created_at
-) on model.models to sentinet_analyst;
-grant execute on function ops.hypertables(), ops.expiring(), ops.sizes() to sentinet_analyst;
-alter default privileges for role sentinet_surveillance in schema rollup grant select on tables to sentinet_analyst;
+) on model.models to sentinet_analyst, sentinet_officer;
+grant execute on function ops.hypertables(), ops.expiring(), ops.sizes() to sentinet_analyst, sentinet_officer;
+alter default privileges for role sentinet_surveillance in schema rollup grant select on tables
+to sentinet_analyst, sentinet_officer;
 do $$
 begin
     execute format(
@@ -122,7 +123,6 @@ end
 $$;
 
 -- An officer: an analyst who takes alerts through their life. By these functions alone: who did it is always on record.
-grant sentinet_analyst to sentinet_officer;
 grant select on market.trades, market.quotes to sentinet_officer;
 grant execute on function surveillance.change_alert(uuid, text, text, text, text) to sentinet_officer;
 grant execute on function surveillance.snooze(text, smallint, timestamptz, text, text) to sentinet_officer;

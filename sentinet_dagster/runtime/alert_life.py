@@ -18,7 +18,7 @@ from sentinet_dagster.runtime.errors import UserError
 __all__ = ["change", "find", "snooze"]
 
 _PREFIX: Final = re.compile(r"[0-9a-f]{4}[0-9a-f-]{0,32}")
-_REFUSED: Final = (psycopg.errors.InvalidParameterValue, psycopg.errors.InsufficientPrivilege)
+_MAY_NOT: Final = (psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)
 
 
 def find(connection: readings.Connection, wanted: str) -> dict[str, Any]:
@@ -79,9 +79,7 @@ def snooze(
 def _ask(connection: readings.Connection, statement: str, parameters: tuple[object, ...]) -> None:
     try:
         connection.execute(statement.encode(), parameters)
-    except psycopg.errors.ReadOnlySqlTransaction:
-        raise UserError(
-            "this login only reads: log in as sentinet_officer, or as the database's owner"
-        ) from None
-    except _REFUSED as error:
+    except _MAY_NOT:
+        raise UserError("this login only reads: take sentinet_officer, or the database's owner") from None
+    except psycopg.errors.InvalidParameterValue as error:
         raise UserError(str(error.diag.message_primary)) from None
