@@ -72,6 +72,16 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 .PHONY: test
 test: check ## Install what is needed and run every check
 
+.PHONY: chaos
+chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+.PHONY: benchmark-peer
+benchmark-peer: $(DEV_STAMP) ## Rows a second beside cryptofeed's, which gets an environment of its own
+	@test -x .venv-peer/bin/python || $(BIN)/uv venv --quiet --python $(BIN)/python .venv-peer
+	@$(BIN)/uv pip install --quiet --python .venv-peer/bin/python --requirement tests/benchmarks/peer-requirements.txt
+	@PYTHONPATH=. $(BIN)/python tests/benchmarks/peer.py --peer-python .venv-peer/bin/python $(BENCHMARK_ARGS)
+
 .PHONY: constraints
 constraints: ## Resolve the pins anew
 	$(BIN)/uv pip compile --quiet --upgrade pyproject.toml --all-extras --group dev --no-header --no-annotate --output-file constraints.txt
@@ -82,4 +92,4 @@ dbt-docs: $(DBT_STAMP) ## Write dbt's documentation of schema rollup (DOCS_DIR=.
 
 .PHONY: clean
 clean: ## Remove .venv and caches; state under .sentinet stays
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-artifacts
+	rm -rf $(VENV) .venv-peer .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis test-artifacts

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = config.load(given.config, record=given.record)
         _configure_logging(settings.tuning.log_level)
+        gc.freeze()  # what is loaded now stays: a full collection would stop the feeds to look through it
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(settings))
     except ConfigError as error:

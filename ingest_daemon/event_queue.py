@@ -26,7 +26,7 @@ class _Item(NamedTuple):
 class EventQueue:
     """What the feeds received and the writer has not taken yet: bounded by bytes, of one event loop.
 
-    `put` never refuses: an overshoot of one frame a feed is cheaper than an event without a place. The
+    `put` never refuses: an overshoot of one read of a socket is cheaper than an event without a place. The
     producers ask `is_full` and wait.
     """
 
@@ -61,7 +61,7 @@ class EventQueue:
         return self._items[0].arrived_at if self._items else None
 
     def put(self, venue: str, events: Sequence[Event], size: int) -> None:
-        """Take events in. `size`: bytes of the frame they came in."""
+        """Take events in. `size`: bytes of the frames they came in."""
         self._items.append(_Item(venue, events, size, time.monotonic()))
         self._bytes += size
         self._events += len(events)

@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Never
 
 import structlog
@@ -27,8 +29,10 @@ from ingest_daemon.events import Event, FeedGap, GapCause
 from ingest_daemon.handover import Handover
 from ingest_daemon.holes import Holes
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
+from ingest_daemon.lateness import lateness_us
 from ingest_daemon.link import Link, Route, now
 from ingest_daemon.recorder import VenueRecording
+from ingest_daemon.refusals import Tally
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
 from ingest_daemon.vigil import Finding, Vigil
 
@@ -41,6 +45,7 @@ _OF_THE_LONGEST: Final = 0.9  # of what the venue allows
 _JITTER: Final = 0.2
 _LOOK_S: Final = 0.05
 _REJECTED_COUNTED_EVERY_S: Final = 5.0
+_READS_LOOKED_AT: Final = 32  # before a hole
 
 _log = structlog.get_logger(__name__)
 
@@ -86,6 +91,7 @@ class Feed:
         on_first_frame: called once, with the venue and the receive time.
         rng: for jitter.
         credentials: of the account, where the venue wants one.
+        tally: where counts of refused frames outlive the process.
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class Feed:
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
         recording: VenueRecording | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._venue = venue
         self._protocol = protocol
@@ -115,7 +122,7 @@ class Feed:
         self._channels = channels
         self._sink = sink
         self._route = Route(websocket_url, rest_url, stale_after_s, is_recorded, credentials is not None)
-        self._intake = Intake(venue, credentials, observe_parse)
+        self._intake = Intake(venue, credentials, observe_parse, tally)
         self._holes = Holes(venue, protocol, channels, symbols)
         self._vigil = Vigil(stale_after_s, channel_limits or {})
         self._rotate_after_s = rotate_after_s
@@ -128,6 +135,7 @@ class Feed:
         self._current: Link | None = None
         self._hole: _Hole | None = None
         self._last_received_at: int | None = None
+        self._latest: deque[Sequence[Event]] = deque(maxlen=_READS_LOOKED_AT)
 
     @property
     def stats(self) -> FeedStats:
@@ -137,6 +145,7 @@ class Feed:
     async def run(self) -> None:
         """Receive for ever."""
         attempt = refusals = 0
+        self._put(self._intake.left_of_rejected(now()), 0)
         counting = asyncio.create_task(self._count_rejected())
         try:
             while True:
@@ -316,6 +325,7 @@ class Feed:
     def _put(self, events: Sequence[Event], size: int) -> None:
         if events:
             self.stats.events += len(events)
+            self._latest.append(events)
             self._sink.put(self._venue, events, size)
 
     def _note_loss(self, lost: FeedLost) -> None:
@@ -323,7 +333,9 @@ class Feed:
         self.stats.state = "lost"
         self._log.warning("feed lost", cause=cause.value, error=str(lost))
         if self._hole is None and self._last_received_at is not None:
-            self._hole = _Hole(self._last_received_at, cause, str(lost))
+            # What was lost is dated by the venue, and may have been as late as what came last.
+            started_at = self._last_received_at - lateness_us(chain.from_iterable(self._latest))
+            self._hole = _Hole(started_at, cause, str(lost))
 
     def _end_hole(self, ended_at: int) -> None:
         hole, self._hole = self._hole, None

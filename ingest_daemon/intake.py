@@ -18,12 +18,12 @@ import structlog
 
 from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
 from ingest_daemon.events import Event
-from ingest_daemon.refusals import Refusals
+from ingest_daemon.refusals import Refusals, Tally
 from ingest_daemon.venues import Credentials, Request, Session
 
 __all__ = ["FeedStaleError", "FeedStats", "Intake", "LoginLostError", "Sink"]
 
-_PARSES_TIMED: Final = 64  # one in so many: timing each would cost as much as a tenth of parsing it
+_PARSES_TIMED: Final = 64  # one in so many at most: timing each would cost as much as a tenth of parsing it
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ class Sink(Protocol):
         """Whether to wait for room before reading on."""
 
     def put(self, venue: str, events: Sequence[Event], size: int) -> None:
-        """Take events in, full or not. `size`: bytes of the frame they came in."""
+        """Take events in, full or not. `size`: bytes of the frames they came in."""
 
     async def wait_for_room(self) -> None:
         """Return when it is not full."""
@@ -70,32 +70,53 @@ class Intake:
     Args:
         venue: the operator's name of it.
         credentials: of the account, to be hidden wherever the venue repeats them.
-        observe_parse: takes the seconds that a parse took, for one in 64.
+        observe_parse: takes the seconds that a parse took, for one in 64 at most.
+        tally: where counts of refused frames outlive the process.
     """
 
     def __init__(
-        self, venue: str, credentials: Credentials | None, observe_parse: Callable[[float], None]
+        self,
+        venue: str,
+        credentials: Credentials | None,
+        observe_parse: Callable[[float], None],
+        tally: Tally | None = None,
     ) -> None:
         self.stats = FeedStats()
         self._venue = venue
         self._credentials = credentials
         self._observe_parse = observe_parse
-        self._refusals = Refusals(venue)
+        self._refusals = Refusals(venue, tally=tally)
         self._log = _log.bind(venue=venue)
 
-    def parse(self, session: Session, frame: bytes, received_at: int) -> Sequence[Event]:
-        """The events of a frame; of one that cannot be read, what is kept of it. Raises LoginLostError."""
+    def parse(self, session: Session, frames: Sequence[bytes], received_at: int, into: list[Event]) -> None:
+        """The events of frames that came together; of one that cannot be read, what is kept of it.
+
+        Args:
+            session: of the socket they came from.
+            frames: at least one, in order.
+            received_at: when they came, microseconds since 1970 UTC.
+            into: takes the events; those before an error too.
+
+        Raises:
+            LoginLostError: the venue refuses our account.
+        """
         stats = self.stats
-        stats.frames += 1
-        stats.bytes += len(frame)
-        begun = 0.0 if stats.frames % _PARSES_TIMED else time.perf_counter()
-        try:
-            events = session.parse(frame, received_at)
-        except (ParseError, VenueRefused) as error:
-            events = self.excuse(error, session.stream_of(frame), frame, received_at)
-        if begun:
+        timed = stats.frames // _PARSES_TIMED
+        stats.frames += len(frames)
+        stats.bytes += sum(map(len, frames))
+        if stats.frames // _PARSES_TIMED > timed:
+            begun = time.perf_counter()
+            into.extend(self._events_of(session, frames[0], received_at))
             self._observe_parse(time.perf_counter() - begun)
-        return events
+            frames = frames[1:]
+        for frame in frames:
+            into.extend(self._events_of(session, frame, received_at))
+
+    def _events_of(self, session: Session, frame: bytes, received_at: int) -> Sequence[Event]:
+        try:
+            return session.parse(frame, received_at)
+        except (ParseError, VenueRefused) as error:
+            return self.excuse(error, session.stream_of(frame), frame, received_at)
 
     def answer(self, session: Session, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """The events of an answer to a request; `b""` where none came. Raises LoginLostError."""
@@ -128,10 +149,20 @@ class Intake:
         """The counts of frames that were not kept one by one, of windows over by `now`; None: all of them."""
         return self._refusals.flush() if now is None else self._refusals.due(now)
 
+    def left_of_rejected(self, now: int) -> Sequence[Event]:
+        """The counts of a former process that may not be written."""
+        return self._refusals.left(now)
+
     def note_refused_login(self, why: str) -> None:
         """The venue refuses our account: a human must act."""
         self.stats.refused += 1
         self._log.error("venue refused the login", error=why)
+
+    def redacted_all(self, messages: Sequence[bytes]) -> Sequence[bytes]:
+        """Each without a key."""
+        if self._credentials is None:
+            return messages
+        return [self._credentials.redact_bytes(message) for message in messages]
 
     def redacted(self, data: bytes) -> bytes:
         """The bytes without a key."""

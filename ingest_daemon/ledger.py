@@ -12,8 +12,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import psycopg
-from psycopg.types.multirange import TimestamptzMultirange
-from psycopg.types.range import Range
 
 __all__ = ["MERGE_WITHIN_US", "NOTIFY_CHANNEL", "Connection", "Outcome", "insert_ledger", "moment", "spans"]
 
@@ -30,7 +28,9 @@ NOTIFY_CHANNEL: Final = "sentinet_batches"
 # The server makes one notification of those that are the same in a transaction.
 _INSERT_LEDGER: Final = """
     insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
-    values (%s, %s, %s, %s, %s, %s, %s)
+    select %s, relation, rows, duplicates, bytes, touched::tstzmultirange, max_received_at
+    from unnest(%s::text[], %s::integer[], %s::integer[], %s::bigint[], %s::text[], %s::timestamptz[])
+        as outcomes (relation, rows, duplicates, bytes, touched, max_received_at)
     returning pg_notify('sentinet_batches', '')
 """
 
@@ -48,24 +48,29 @@ class Outcome(NamedTuple):
 
 def insert_ledger(connection: Connection, venue: str, outcomes: Sequence[Outcome]) -> None:
     """The batch's rows in the ledger: the last statement before the commit."""
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            _INSERT_LEDGER,
-            [
-                (
-                    venue,
-                    outcome.relation,
-                    outcome.total - len(outcome.repeated),
-                    len(outcome.repeated),
-                    outcome.bytes,
-                    TimestamptzMultirange(
-                        Range(moment(start), moment(end), "[)") for start, end in outcome.touched
-                    ),
-                    moment(outcome.max_received_at),
-                )
-                for outcome in outcomes
-            ],
+    rows = [
+        (
+            outcome.relation,
+            outcome.total - len(outcome.repeated),
+            len(outcome.repeated),
+            outcome.bytes,
+            _multirange(outcome.touched),
+            moment(outcome.max_received_at),
         )
+        for outcome in outcomes
+    ]
+    if rows:
+        connection.execute(_INSERT_LEDGER, [venue, *map(list, zip(*rows, strict=True))])
+
+
+def _multirange(spans: Iterable[tuple[int, int]]) -> str:
+    """As PostgreSQL reads it.
+
+    >>> _multirange([(0, 1_500_000)])
+    '{[1970-01-01T00:00:00+00:00,1970-01-01T00:00:01.500000+00:00)}'
+    """
+    ranges = [f"[{moment(start).isoformat()},{moment(end).isoformat()})" for start, end in spans]
+    return "{" + ",".join(ranges) + "}"
 
 
 def spans(
@@ -81,6 +86,8 @@ def spans(
     start = np.fromiter(starts, np.int64)
     if not start.size:
         return []
+    if ends is None and (most := int(start.max())) - (least := int(start.min())) <= within:
+        return [(least, most + 1)]
     end = start + 1 if ends is None else np.maximum(np.fromiter(ends, np.int64), start + 1)
     order = np.argsort(start)
     start, end = start[order], np.maximum.accumulate(end[order])

@@ -29,6 +29,7 @@ from ingest_daemon.events import Event
 from ingest_daemon.intake import FeedStaleError, Intake, LoginLostError, Sink
 from ingest_daemon.recorder import ConnectionRecording
 from ingest_daemon.venues import KeyedSession, Request, Session, VenueProtocol
+from ingest_daemon.wire import LONGEST_MESSAGE, Arrival, WireConnection
 
 __all__ = ["HTTP_TIMEOUT_S", "RECORDED", "Link", "Route", "is_local", "now"]
 
@@ -36,7 +37,6 @@ RECORDED: Final = Subprotocol("sentinet.recorded.v1")
 """Every frame is a line of a recording: nanoseconds since 1970 UTC, a space, the venue's frame."""
 
 HTTP_TIMEOUT_S: Final = 10.0
-_LONGEST_FRAME: Final = 16 * 2**20
 _SAYING_S: Final = 1.0
 _LOGIN_STATUSES: Final = (401, 403)
 
@@ -140,21 +140,24 @@ class Link:
         self._intake.note_refused_login(why)
         return LoginLostError(f"login refused: {why}")
 
-    async def _connect(self) -> ClientConnection:
+    async def _connect(self) -> WireConnection:
         url = self._route.websocket_url + self.session.path()
-        return await connect(
+        connection = await connect(
             url,
+            create_connection=WireConnection,
             compression=None,
-            max_size=_LONGEST_FRAME,
+            max_size=LONGEST_MESSAGE,
             # The watchdog notices a dead link; a ping would also time out while we hold the socket back.
             ping_interval=None,
             close_timeout=1.0,
             proxy=None if is_local(url) else True,
             subprotocols=[RECORDED] if self._route.is_recorded else None,
         )
+        assert isinstance(connection, WireConnection), "it is told to make one"
+        return connection
 
     async def _receive(
-        self, socket: ClientConnection, client: httpx.AsyncClient, tasks: asyncio.TaskGroup
+        self, socket: WireConnection, client: httpx.AsyncClient, tasks: asyncio.TaskGroup
     ) -> Never:
         if self._route.is_recorded and socket.subprotocol != RECORDED:
             raise FeedLost(f"the server sends no receive times: it does not accept {RECORDED}")
@@ -164,9 +167,9 @@ class Link:
                 await socket.send(text)
             self._socket = socket
             while True:
-                message = await socket.recv(decode=False)
+                arrival = await socket.receive()
                 self._heard_at = time.monotonic()
-                self._take(message)
+                self._take(arrival)
                 for request in session.pending_requests():
                     tasks.create_task(self._fetch(client, request))
                 for text in session.pending_messages():
@@ -176,11 +179,32 @@ class Link:
         except ConnectionClosed as error:
             raise FeedLost(self._intake.words(error)) from error
 
-    def _take(self, message: bytes) -> None:
-        if self._route.is_recorded and message.startswith(b"{"):
+    def _take(self, arrival: Arrival) -> None:
+        frames = self._intake.redacted_all(arrival.messages)
+        if self._route.is_recorded:
+            for message in frames:
+                self._take_recorded(message)
+            return
+        while frames:
+            # Before a login nobody knows which frame is the first one of data.
+            together = frames if self._note_data(arrival.received_at) else frames[:1]
+            self._parse(together, arrival.received_at)
+            frames = frames[len(together) :]
+
+    def _take_recorded(self, message: bytes) -> None:
+        """Each frame has its own time."""
+        if message.startswith(b"{"):
             self._take_answer(message)
             return
-        frame, received_at = self._split(message)
+        stamp, _, frame = message.partition(b" ")
+        if not stamp.isdigit():
+            raise FeedLost(f"a frame without a receive time: {message[:40]!r}")
+        received_at = int(stamp) // 1_000
+        self._note_data(received_at)
+        self._parse((frame,), received_at)
+
+    def _note_data(self, received_at: int) -> bool:
+        """A frame comes: whether it shows that data flows."""
         if self.last_received_at is not None:
             self.last_received_at = received_at
         elif _gives_data(self.session):
@@ -188,11 +212,18 @@ class Link:
             if self._record is not None:
                 self._recording = self._record()
             self._on_data(self, received_at)
+        return self.last_received_at is not None
+
+    def _parse(self, frames: Sequence[bytes], received_at: int) -> None:
         if self._recording is not None:
-            self._recording.frame(frame, received_at)
-        events = self._intake.parse(self.session, frame, received_at)
-        if events:
-            self.put(events, len(frame))
+            for frame in frames:
+                self._recording.frame(frame, received_at)
+        events: list[Event] = []
+        try:
+            self._intake.parse(self.session, frames, received_at, events)
+        finally:
+            if events:
+                self.put(events, sum(map(len, frames)))
 
     def _take_answer(self, message: bytes) -> None:
         """A server of recordings answers a request in its own time: that is no part of the recording."""
@@ -200,16 +231,6 @@ class Link:
             self.session.parse(message, self.last_received_at or 0)
         except (ParseError, VenueRefused) as error:
             self._intake.excuse(VenueRefused(str(error)), "", message, 0)
-
-    def _split(self, message: bytes) -> tuple[bytes, int]:
-        """The venue's frame and when it was received, by our clock or the recording's."""
-        message = self._intake.redacted(message)
-        if not self._route.is_recorded:
-            return message, now()
-        stamp, _, frame = message.partition(b" ")
-        if not stamp.isdigit():
-            raise FeedLost(f"a frame without a receive time: {message[:40]!r}")
-        return frame, int(stamp) // 1_000
 
     async def _wait_for_room(self) -> None:
         self.is_held_back = True

@@ -12,7 +12,9 @@ call waits for the server without the interpreter's lock, so an asynchronous one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import chain, islice
 from operator import attrgetter
 from types import TracebackType
 from typing import Any, Final, LiteralString, Self, TypeVar
@@ -22,7 +24,7 @@ import psycopg
 from psycopg import sql
 
 from ingest_daemon.batcher import Batch
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.ledger import (
@@ -60,6 +62,9 @@ _INSERT_REJECTED: Final = """
     on conflict do nothing
     returning true
 """
+# Relations whose facts are dated by the venue as they happen. A flow of books is of a second that is over.
+_DATED: Final = ["trades", "quotes", "books", "reference_prices"]
+
 _SELECT_INSTRUMENTS: Final = """
     select venue, venue_symbol, instrument_id, contract_size, contract_currency
     from market.instruments
@@ -68,18 +73,44 @@ _SELECT_INSTRUMENTS: Final = """
 """
 
 _SELECT_IDENTITY: Final = "select system_identifier || '/' || current_database() from pg_control_system()"
-_SELECT_LAST_RECEIVED: Final = """
-    select
-        venue,
-        (extract(epoch from (
-            select max(batches.max_received_at)
+_SELECT_REACHED: Final = """
+    with
+    wanted as (select unnest(%s::text []) as venue),
+
+    last as (
+        select
+            wanted.venue,
+            newest.max_received_at,
+            newest.xid
+        from wanted
+        cross join lateral (
+            select
+                batches.max_received_at,
+                batches.xid
             from ops.ingest_batches as batches
             where batches.venue = wanted.venue
-        )) * 1000000)::bigint
-    from unnest(%s::text []) as wanted (venue)
+            order by batches.max_received_at desc
+            limit 1
+        ) as newest
+    )
+
+    select
+        last.venue,
+        (extract(epoch from least(last.max_received_at, (
+            select min(lower(span))
+            from ops.ingest_batches as batches
+            cross join lateral unnest(batches.touched) as span
+            where
+                batches.xid = last.xid
+                and batches.venue = last.venue
+                and batches.relation = any(%s)
+                and lower(span) > last.max_received_at - interval '1 minute'
+        ))) * 1000000)::bigint
+    from last
 """
 
 _T = TypeVar("_T")
+_received_at = attrgetter("received_at")
 
 
 class WriteReport(msgspec.Struct, frozen=True):
@@ -164,16 +195,19 @@ class Store:
         rows = self.transact(lambda connection: connection.execute(_SELECT_IDENTITY).fetchall())
         return str(rows[0][0])
 
-    def last_received_at(self, venues: Iterable[str]) -> dict[str, int]:
-        """How far each venue was received, microseconds since 1970 UTC; one that never was is absent.
+    def reached(self, venues: Iterable[str]) -> dict[str, int]:
+        """Before when nothing of a venue is missing at the end of what is written, by its own time.
+
+        That is the least time of the last batch, of facts that were less than a minute old: what came later
+        may be as late as these were. Microseconds since 1970 UTC; a venue that was never received is absent.
 
         Raises:
             StoreUnavailable, StoreRejected: as `write`.
         """
         rows = self.transact(
-            lambda connection: connection.execute(_SELECT_LAST_RECEIVED, [list(venues)]).fetchall()
+            lambda connection: connection.execute(_SELECT_REACHED, [list(venues), _DATED]).fetchall()
         )
-        return {venue: last for venue, last in rows if last is not None}
+        return dict(rows)
 
     def write(self, batch: Batch, received_until: int | None = None) -> WriteReport:
         """Write a batch with its ledger rows in one transaction: all of it is committed, or nothing.
@@ -212,7 +246,35 @@ class _DuplicateFound(Exception):
     """A COPY hit a unique key; nothing of the batch is written."""
 
 
-_WriteFacts = Callable[[Connection, Relation, Sequence[Fact]], tuple[int, tuple[int, ...]]]
+class _Upload:
+    """A batch's rows of one relation, on their way."""
+
+    def __init__(self, relation: Relation, events: Sequence[Fact], received_until: int | None) -> None:
+        self.relation = relation
+        self.events = events
+        self._received_until = received_until
+        self._parts = encode(relation, events)
+        self._ready: list[bytes] = []
+
+    def prepare(self) -> None:
+        """Make the first part ahead: while the server is busy with another relation."""
+        self._ready = list(islice(self._parts, 2))  # the header, and rows
+
+    def parts(self) -> Iterator[bytes]:
+        """All of them, once."""
+        return chain(self._ready, self._parts)
+
+    def outcome(self, size: int, repeated: tuple[int, ...] = ()) -> Outcome:
+        """What became of it: so many bytes were sent, and these rows were there already."""
+        new = _without(self.events, repeated)
+        touched = spans(times_of(new)) if new else []
+        seen = self._received_until
+        if seen is None:
+            seen = max(map(_received_at, self.events))
+        return Outcome(self.relation.name, len(self.events), repeated, size, touched, seen)
+
+
+_WriteFacts = Callable[[Connection, _Upload, Callable[[], None]], Outcome]
 
 
 def _named(error: psycopg.Error) -> StoreError:
@@ -227,16 +289,16 @@ def _named(error: psycopg.Error) -> StoreError:
 def _write(
     connection: Connection, batch: Batch, write_facts: _WriteFacts, received_until: int | None
 ) -> WriteReport:
-    outcomes: list[Outcome] = []
-    for relation in FACTS:
-        events: Sequence[Fact] = getattr(batch, relation.name)
-        if events:
-            size, repeated = write_facts(connection, relation, events)
-            touched = spans(time_of(event) for event in _without(events, repeated))
-            seen = received_until
-            if seen is None:
-                seen = max(event.received_at for event in events)
-            outcomes.append(Outcome(relation.name, len(events), repeated, size, touched, seen))
+    uploads = [
+        _Upload(relation, events, received_until)
+        for relation in FACTS
+        if (events := getattr(batch, relation.name))
+    ]
+    preparing = [*(upload.prepare for upload in uploads[1:]), lambda: None]
+    outcomes = [
+        write_facts(connection, upload, meanwhile)
+        for upload, meanwhile in zip(uploads, preparing, strict=False)
+    ]
     if batch.feed_gaps:
         outcomes.append(_insert_gaps(connection, batch))
     if batch.rejected_frames:
@@ -248,25 +310,35 @@ def _write(
     )
 
 
-def _copy(connection: Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
-    """Straight in; the size of what was sent, and no duplicates: one would have failed it."""
-    return _copy_into(connection, sql.Identifier("market", relation.name), relation, events), ()
+def _copy(connection: Connection, upload: _Upload, meanwhile: Callable[[], None]) -> Outcome:
+    """Straight in: there are no duplicates, or it fails."""
+    with connection.cursor() as cursor:
+        with cursor.copy(_copy_statement(("market", upload.relation.name), upload.relation)) as copy:
+            size = _send(copy, upload.parts())
+            # The server has yet to take in what it was sent last.
+            outcome = upload.outcome(size)
+            meanwhile()
+        return outcome
 
 
-def _merge(connection: Connection, relation: Relation, events: Sequence[Fact]) -> tuple[int, tuple[int, ...]]:
-    """By way of a staging table; the size of what was staged, and the positions of the duplicates.
+def _merge(connection: Connection, upload: _Upload, _meanwhile: Callable[[], None]) -> Outcome:
+    """By way of a staging table: what is there already is counted.
 
     Of events with one key in the same batch the first is kept, as it would be in two batches.
     """
+    relation, events = upload.relation, upload.events
     keys = _keys(relation, events)
     first: dict[tuple[int, ...], int] = {}
     for position, key in enumerate(keys):
         first.setdefault(key, position)
-    staging = sql.Identifier("pg_temp", f"staged_{relation.name}")
+    temporary = ("pg_temp", f"staged_{relation.name}")
+    staging = sql.Identifier(*temporary)
     target = sql.Identifier("market", relation.name)
     columns = _names(column.name for column in relation.columns)
     connection.execute(sql.SQL("create temporary table {} (like {}) on commit drop").format(staging, target))
-    size = _copy_into(connection, staging, relation, [events[position] for position in first.values()])
+    parts = encode(relation, [events[position] for position in first.values()])
+    with connection.cursor() as cursor, cursor.copy(_copy_statement(temporary, relation)) as copy:
+        size = _send(copy, parts)
     inserted = connection.execute(
         sql.SQL(
             "insert into {target} ({columns}) select {columns} from {staging}"
@@ -274,21 +346,24 @@ def _merge(connection: Connection, relation: Relation, events: Sequence[Fact]) -
         ).format(target=target, columns=columns, staging=staging, key=_key_in_microseconds(relation))
     ).fetchall()
     new = {first[key] for key in inserted}
-    return size, tuple(position for position in range(len(events)) if position not in new)
+    return upload.outcome(size, tuple(position for position in range(len(events)) if position not in new))
 
 
-def _copy_into(
-    connection: Connection, table: sql.Identifier, relation: Relation, events: Sequence[Fact]
-) -> int:
-    statement = sql.SQL("copy {} ({}) from stdin (format binary)").format(
-        table, _names(column.name for column in relation.columns)
-    )
+def _send(copy: psycopg.Copy, parts: Iterable[bytes]) -> int:
+    """The size of what was sent."""
     size = 0
-    with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for part in encode(relation, events):
-            copy.write(part)
-            size += len(part)
+    for part in parts:
+        copy.write(part)
+        size += len(part)
     return size
+
+
+@lru_cache(maxsize=64)
+def _copy_statement(table: tuple[str, str], relation: Relation) -> bytes:
+    columns = _names(column.name for column in relation.columns)
+    return (
+        sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(*table), columns).as_bytes()
+    )
 
 
 def _names(columns: Iterable[str]) -> sql.Composed:
@@ -300,7 +375,7 @@ def _keys(relation: Relation, events: Sequence[Fact]) -> list[tuple[int, ...]]:
     *names, last = relation.key
     assert last == "time", "every fact is unique by its time, and by what comes before"
     parts = [list(map(attrgetter(name), events)) for name in names]
-    return list(zip(*parts, map(time_of, events), strict=True))
+    return list(zip(*parts, times_of(events), strict=True))
 
 
 def _key_in_microseconds(relation: Relation) -> sql.Composed:

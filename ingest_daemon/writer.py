@@ -67,9 +67,13 @@ class StoreThread:
         """The database and its active instruments, however long it is away. Raises StoreRejected."""
         return await self._patiently(lambda: self.try_to_know(venues))
 
-    async def last_received_at(self, venues: Sequence[str]) -> dict[str, int]:
-        """How far each venue was received, however long the database is away. Raises StoreRejected."""
-        return await self._patiently(lambda: self._try(lambda: self._store.last_received_at(venues)))
+    async def try_reached(self, venues: Sequence[str]) -> dict[str, int]:
+        """As `Store.reached`."""
+        return await self._try(lambda: self._store.reached(venues))
+
+    async def reached(self, venues: Sequence[str]) -> dict[str, int]:
+        """As `Store.reached`, however long the database is away. Raises StoreRejected."""
+        return await self._patiently(lambda: self.try_reached(venues))
 
     def close(self) -> None:
         """Close the connection once the call under way has ended."""
@@ -187,7 +191,6 @@ class Writer:
         self._store = store
         self._spool = spool
         self._is_met = asyncio.Event()
-        self._limits = limits
         self._health = health
         self._batchers = {venue: Batcher(venue, limits) for venue in venues}
         self._arrived_at = dict.fromkeys(venues, 0.0)  # of the oldest event in each batcher
@@ -210,13 +213,19 @@ class Writer:
             arrivals.append(waiting)
         return time.monotonic() - min(arrivals) if arrivals else 0.0
 
-    async def drain(self, meet: Callable[[], Awaitable[None]]) -> None:
+    async def drain(
+        self, meet: Callable[[], Awaitable[Sequence[Batch]]], met: Callable[[], None] = lambda: None
+    ) -> None:
         """Write what waits in the spool, for ever. Raises StoreRejected, SpoolUnusable.
 
         Args:
-            meet: what must be asked of the database before anything is written; until then all is spooled.
+            meet: asks of the database what must be known before anything is written; until then all is
+                spooled. What it returns is written first of all.
+            met: called when that is written.
         """
-        await meet()
+        for batch in await meet():
+            self._tell(batch, await self._store.write(batch))
+        met()
         self._is_met.set()
         while self._spool is not None:
             batch = await self._spool.peek()
@@ -245,7 +254,7 @@ class Writer:
             batcher = self._batchers[item.venue]
             if not batcher.rows:
                 self._arrived_at[item.venue] = item.arrived_at
-            for batch in batcher.add(item.events, _microseconds()):
+            for batch in batcher.add(item.events, int(item.arrived_at * 1e6)):
                 await self._commit(batch, self._arrived_at[item.venue])
                 self._arrived_at[item.venue] = item.arrived_at
 
@@ -256,10 +265,11 @@ class Writer:
                 await self._commit(due, self._arrived_at[venue])
 
     async def _wait(self) -> None:
-        """Until the oldest batch is due or a full one waits; with nothing open, until anything comes."""
+        """Until a batch is due, or may be full or due sooner; with nothing open, until anything comes."""
         due = [batcher.due_at for batcher in self._batchers.values() if batcher.due_at is not None]
         if due:
-            await self._queue.wait(self._limits.rows, max(0, min(due) - _microseconds()) / 1e6)
+            rows = min(batcher.rows_to_wait_for for batcher in self._batchers.values() if batcher.rows)
+            await self._queue.wait(rows, max(0, min(due) - _microseconds()) / 1e6)
         else:
             await self._queue.wait(1, None)
 

@@ -19,6 +19,7 @@ from sentinet_dagster.commands import (
     backfill,
     benchmark,
     demo,
+    evaluate,
     migrate,
     replay,
     rollups,
@@ -47,6 +48,7 @@ app.command("backfill")(backfill.backfill)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _show_version(wanted: bool) -> None:

@@ -48,7 +48,7 @@ _IDLE: Final = 4  # connections that a process keeps; more are opened when neede
 _RENEW_AFTER_S: Final = 3600
 _TRUSTED_FOR_S: Final = 1.0  # a connection that was used so lately is not asked whether it lives
 _TABLES: Final = ("runs", "event_logs", "jobs", "instance_info")
-_USED_AT: Final = "sentinet_used_at"
+_USED_AT: Final = "used_at"
 _SEEN: Final[set[tuple[str, str]]] = (
     set()
 )  # of this process and those forked from it: (address, table or column)

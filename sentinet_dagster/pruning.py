@@ -25,7 +25,7 @@ FAILURES_KEPT: Final = timedelta(days=7)
 _PAGE: Final = 500
 _LONGEST_PAUSE_S: Final = 0.5
 _PARTITION_TAG: Final = "dagster/partition"
-# A backfill judges many partitions at once, and `sentinet backfill --resume` asks for its parts.
+# A backfill is of many partitions at once: it is the newest of some for long.
 _BACKFILL_TAGS: Final = ("dagster/backfill", "dagster/asset_partition_range_start")
 _UNSUCCESSFUL: Final = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 

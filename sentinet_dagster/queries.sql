@@ -33,6 +33,13 @@ select
 from market.book_flows
 where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 
+-- name: reference_prices
+-- The reference prices of [start, end), in no order.
+select
+    instrument_id, time, occurred_at, received_at, mark_price, index_price, funding_rate, next_funding_at
+from market.reference_prices
+where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
 select
@@ -58,10 +65,21 @@ select
     partial_flow_seconds, flow_changes, bid_added_near, ask_added_near, bid_cancelled_near, ask_cancelled_near,
     bid_traded_near, ask_traded_near, bid_cancel_share, ask_cancel_share, bid_fleeting_near, ask_fleeting_near,
     bid_withdrawn_max, ask_withdrawn_max, bid_withdrawn_life_s, ask_withdrawn_life_s, bid_layered_max, ask_layered_max,
-    bid_layers, ask_layers
+    bid_layers, ask_layers, buy_sweep_count, sell_sweep_count, matched_count, matched_volume, mark_close, index_close,
+    funding_rate
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;
+
+-- name: past_windows
+-- Of the windows of [start, end) what detectors hold later ones against.
+select
+    instrument_id, window_start, close, volume, buy_volume, sell_volume, trade_count, quote_count, book_count,
+    spread_bps_mean, spread_bps_std, imbalance_mean, bid_depth_10bps, ask_depth_10bps, latency_ms_mean,
+    completeness, book_completeness, trade_completeness, flow_changes, buy_sweep_count, sell_sweep_count,
+    matched_count, matched_volume, mark_close, index_close, funding_rate
+from surveillance.windows
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz;
 
 -- name: features
 -- The features of [start, end).

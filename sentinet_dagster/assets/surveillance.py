@@ -105,7 +105,7 @@ def _looking_back(relation: schema.Relation, span: timedelta) -> AssetDep:
 
 @_judged(
     schema.WINDOWS,
-    *(AssetDep(spec) for spec in MARKET_ASSETS if spec.key.path[-1] != "reference_prices"),
+    *map(AssetDep, MARKET_ASSETS),
     description="What happened in each 5 s window of each instrument, and how whole its data was.",
 )
 def windows(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult[None]:
@@ -205,8 +205,10 @@ def findings(
     lookback = detector_lookback(settings, instruments)
 
     def judge(start: datetime, end: datetime) -> pl.DataFrame:
+        past = timescale.read(schema.PAST_WINDOWS, "past_windows", start=start - lookback.windows, end=start)
+        now = timescale.read(schema.WINDOWS, "windows", start=start, end=end)
         return build_findings(
-            timescale.read(schema.WINDOWS, "windows", start=start - lookback.windows, end=end),
+            pl.concat([past, now], how="diagonal"),
             timescale.read(schema.FEATURES, "features", start=start - lookback.features, end=end),
             timescale.read(schema.CORRELATIONS, "correlations", start=start - lookback.correlations, end=end),
             timescale.read(schema.SCORES, "scores", start=start - lookback.scores, end=end),

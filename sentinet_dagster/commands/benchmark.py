@@ -51,21 +51,52 @@ def parse(
 @app.command("store")
 def store(
     minutes: Annotated[int, typer.Option(min=1, max=120, help="Minutes of simulated market to write.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds by each way.")] = 5,
     as_json: JsonOption = False,
 ) -> None:
-    """Rows a second that the store writes, into a database made for it and dropped afterwards."""
+    """Rows a second that the store writes, beside raw binary COPY of the same rows.
+
+    In a database made for it and dropped afterwards.
+    """
     from sentinet_dagster.commands.database import open_database
-    from sentinet_dagster.runtime.benchmarks import measure_store
+    from sentinet_dagster.runtime.store_benchmark import measure_store
 
     with open_database(make=True) as url:
-        result = measure_store(url, minutes)
+        result = measure_store(url, minutes, rounds)
     if as_json:
         print_json(result)
-    else:
-        typer.echo(
-            f"{result['rows_per_s']:,.0f} rows/s: {result['rows']:,} rows in {result['batches']} batches, "
-            f"{result['seconds']:.2f} s in the store"
-        )
+        return
+    typer.echo(
+        f"{result['rows_per_s']:,.0f} rows/s by the store, {result['raw_copy_rows_per_s']:,.0f} by raw COPY: "
+        f"{result['ratio']:.2f} of it, over {result['rows']:,} rows in {result['batches']} batches"
+    )
+
+
+@app.command("ingest")
+def ingest(
+    seconds: Annotated[float, typer.Option(min=0.2, max=60, help="For how long each rate is tried.")] = 4.0,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds at 10 000 frames a second.")] = 3,
+    probes: Annotated[int, typer.Option(min=1, max=20, help="Rates to try for the highest.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """From a venue's socket to the commit: the highest rate that is kept up, the delay at 10,000 frames/s.
+
+    In a database made for it and dropped afterwards; the daemon runs with the settings it is shipped with.
+    """
+    from sentinet_dagster.commands.database import open_database
+    from sentinet_dagster.runtime.ingest_benchmark import Options, measure_ingest
+
+    with open_database(make=True) as url:
+        result = measure_ingest(url, Options(seconds, rounds, most_probes=probes))
+    if as_json:
+        print_json(result)
+        return
+    steady = result["at_10k"]
+    typer.echo(
+        f"{result['sustained_frames_per_s']:,.0f} frames/s kept up; at 10,000 frames/s from the venue to the "
+        f"commit p50 {steady['p50_ms']:g} ms, p99 {steady['p99_ms']:g} ms; "
+        f"{result['cpu_us_per_frame']:g} µs of CPU a frame, {result['rss_mb']:g} MB"
+    )
 
 
 @app.command("microbatch")

@@ -25,10 +25,10 @@ from sentinet_dagster.queries import Query, parse_queries, queries
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.rollups import refreshing
 from sentinet_dagster.runtime import database, rollups
-from sentinet_dagster.runtime.benchmarks import scratch_database
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.disk import free_bytes
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.scratch import scratch_database
 from sentinet_dagster.storage import Edition, Retention, StorageSettings, load_storage
 from sentinet_dagster.surveillance.schema import TRADES
 

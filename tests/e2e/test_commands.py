@@ -169,6 +169,14 @@ def test_benchmarks_print_numbers(environment: dict[str, str], recordings: list[
     assert parsed["kraken"]["book"]["from"] == "rendered"
     assert all(kind["frames_per_s"] > 0 for kinds in parsed.values() for kind in kinds.values())
 
-    stored = ask(environment, "benchmark", "store", "--minutes", "1")
+    stored = ask(environment, "benchmark", "store", "--minutes=1", "--rounds=2")
     assert stored["rows"] > 1000
-    assert stored["rows_per_s"] > 0
+    assert stored["ratio"] == pytest.approx(stored["rows_per_s"] / stored["raw_copy_rows_per_s"], abs=0.01)
+    assert stored["rounds"]["ratio"]["median"] > 0
+
+    taken_in = ask(environment, "benchmark", "ingest", "--seconds=0.4", "--rounds=1", "--probes=1")
+    assert 0 < taken_in["at_10k"]["p50_ms"] <= taken_in["at_10k"]["p99_ms"]
+    assert taken_in["frames"] >= 10_000 + 4_000 + 12_000  # warming up, the round, the probe
+    assert taken_in["sustained_frames_per_s"] in (0, 30_000)
+    assert taken_in["rss_mb"] > 10
+    assert taken_in["cpu_us_per_frame"] > 0

@@ -37,10 +37,11 @@ PATIENCE = 60.0
 T = TypeVar("T")
 
 LAUNCH = """
-mutation($job: String!, $config: RunConfigData) {
+mutation($job: String!, $config: RunConfigData, $tags: [ExecutionTag!]) {
   launchRun(executionParams: {
     selector: {repositoryLocationName: "warm", repositoryName: "__repository__", jobName: $job}
     runConfigData: $config
+    executionMetadata: {tags: $tags}
   }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } }
 }"""
 TERMINATE = """
@@ -95,16 +96,17 @@ class Deployment:
     instance: DagsterInstance
     workspace: WorkspaceProcessContext
 
-    def launch(self, job: str, config: dict[str, Any] | None = None) -> str:
-        variables = {"job": job, "config": config or {}}
+    def launch(self, job: str, config: dict[str, Any] | None = None, **tags: str) -> str:
+        pairs = [{"key": key, "value": value} for key, value in tags.items()]
+        variables = {"job": job, "config": config or {}, "tags": pairs}
         result = execute_dagster_graphql(self.workspace.create_request_context(), LAUNCH, variables)
         assert result.data["launchRun"]["__typename"] == "LaunchRunSuccess", result.data
         return str(result.data["launchRun"]["run"]["runId"])
 
-    def launch_waiting(self, name: str) -> Waiting:
+    def launch_waiting(self, name: str, **tags: str) -> Waiting:
         started, go = self.home / f"{name}.started", self.home / f"{name}.go"
         ops = {"wait_for_file": {"config": {"started": str(started), "go": str(go)}}}
-        return Waiting(self.launch("waits", {"ops": ops}), started, go)
+        return Waiting(self.launch("waits", {"ops": ops}, **tags), started, go)
 
     def status(self, run_id: str) -> DagsterRunStatus:
         run = self.instance.get_run_by_id(run_id)

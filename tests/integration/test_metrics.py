@@ -48,7 +48,8 @@ async def test_promtool_has_nothing_to_say(database_url: str, tmp_path: Path) ->
         for sample in family.samples:
             assert family.name.startswith("process_") or set(sample.labels) <= LABELS, sample
     for name in re.findall(
-        r"`((?:\w+_)+(?:total|bytes|seconds|segments|live|up))`", README.partition("## Watch")[2]
+        r"`((?:\w+_)+(?:total|bytes|seconds|segments)|feed_live|recording_up)`",
+        README.partition("## Watch")[2],
     ):
         assert f"sentinet_ingest_{name}" in page, name
 

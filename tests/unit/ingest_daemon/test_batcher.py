@@ -134,6 +134,24 @@ def test_age_counts_from_the_first_event_in_the_callers_clock() -> None:
     assert batcher.take_due(10_000) is None
 
 
+def test_many_rows_are_due_after_a_fifth_of_the_age() -> None:
+    batcher = Batcher("v", Limits(age_us=100_000))
+    batcher.add(map(a_trade, range(99)), now=1_000)
+    assert (batcher.due_at, batcher.rows_to_wait_for) == (101_000, 1)
+    batcher.add([a_trade(99)], now=2_000)
+    assert (batcher.due_at, batcher.rows_to_wait_for) == (21_000, 9_900)
+    assert batcher.take_due(20_999) is None
+    batch = batcher.take_due(21_000)
+    assert batch is not None
+    assert batch.rows == 100
+
+
+def test_small_batches_are_waited_for_until_they_are_full() -> None:
+    batcher = Batcher("v", Limits(rows=60))
+    batcher.add([a_trade(1)], now=0)
+    assert batcher.rows_to_wait_for == 59
+
+
 @pytest.mark.parametrize("limits", [{"rows": 0}, {"bytes": 0}, {"age_us": -1}])
 def test_limits_that_could_never_hold_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="rows >= 1"):

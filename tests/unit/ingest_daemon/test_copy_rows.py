@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, time_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
 from ingest_daemon.events import Book, BookFlow, Quote, ReferencePrice, Trade
 
 TRADES, QUOTES, BOOKS, BOOK_FLOWS, REFERENCE_PRICES = FACTS
@@ -101,7 +101,7 @@ def decode_array(value: bytes) -> tuple[float, ...]:
 
 def expected(relation: Relation, event: Fact) -> tuple[Any, ...]:
     return tuple(
-        time_of(event) if column.name == "time" else getattr(event, column.name)
+        times_of([event])[0] if column.name == "time" else getattr(event, column.name)
         for column in relation.columns
     )
 
@@ -136,8 +136,8 @@ def test_the_columns_are_the_fields_of_the_event_and_time() -> None:
 
 
 def test_time_is_when_it_happened_or_else_when_it_was_seen() -> None:
-    assert time_of(Quote(1, 1, 5, 9, 1.0, 1.0, 2.0, 1.0)) == 5
-    assert time_of(Quote(1, 1, None, 9, 1.0, 1.0, 2.0, 1.0)) == 9
+    assert times_of([Quote(1, 1, 5, 9, 1.0, 1.0, 2.0, 1.0)]) == (5,)
+    assert times_of([Quote(1, 1, at, 9, 1.0, 1.0, 2.0, 1.0) for at in (None, 7)]) == (9, 7)
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:

@@ -98,6 +98,23 @@ def test_it_is_a_queue_that_outlives_its_process(steps: list[str]) -> None:
         assert segments(Path(directory)) == []
 
 
+def test_it_is_known_how_far_each_venue_came_by_the_times_of_the_venue(tmp_path: Path) -> None:
+    at = 3_600_000_000
+    with opened(tmp_path) as spool:
+        spool.append(batch_of("here", [Trade(1, 1, 0, at, 1.0, 1.0, 1)]))
+        late = [
+            Trade(1, 2, at + 700, at + 1_000, 1.0, 1.0, 1),
+            Trade(1, 3, at + 800, at + 1_100, 1.0, 1.0, 1),
+        ]
+        spool.append(batch_of("here", [*late, Trade(1, 4, 0, at + 1_200, 1.0, 1.0, 1)]))
+        # Counted by a former life: no news of how far the venue came.
+        spool.append(batch_of("here", [RejectedFrame("here", at - 5, "odd", b"")]))
+        spool.append(batch_of("there", [Quote(2, 1, None, 77, 1.0, 1.0, 2.0, 1.0)]))
+
+    with opened(tmp_path) as spool:
+        assert spool.reached == {"here": at + 700, "there": 77}
+
+
 def test_a_power_cut_at_any_byte_loses_no_record_that_was_whole(tmp_path: Path) -> None:
     with opened(tmp_path / "whole") as spool:
         ends = [0]
@@ -113,7 +130,7 @@ def test_a_power_cut_at_any_byte_loses_no_record_that_was_whole(tmp_path: Path) 
         (directory / segment.name).write_bytes(data[:cut])
         whole = sum(end <= cut for end in ends[1:])
         with opened(directory) as spool:
-            assert spool.newest == ({"here": 1_000 * (whole - 1)} if whole else {})
+            assert spool.reached == ({"here": 1_000 * (whole - 1)} if whole else {})
             spool.append(batch(9))  # and it goes on
             found = drained(spool)
         assert numbers(found) == [*range(whole), 9]

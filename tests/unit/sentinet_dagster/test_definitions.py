@@ -63,7 +63,7 @@ GRAPH = {
     INSTRUMENTS: [],
     **CONTINUOUS,
     **VIEWS,
-    "surveillance/windows": [f"market/{name}" for name in MARKET if name != "reference_prices"],
+    "surveillance/windows": [f"market/{name}" for name in MARKET],
     "surveillance/features": ["surveillance/windows"],
     "surveillance/correlations": ["surveillance/features"],
     "surveillance/scores": ["surveillance/features"],
