@@ -18,6 +18,7 @@ from sentinet_dagster.commands import (
     alerts,
     backfill,
     benchmark,
+    check,
     demo,
     evaluate,
     migrate,
@@ -45,6 +46,7 @@ app.command("migrate")(migrate.migrate)
 app.command("replay")(replay.replay)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
