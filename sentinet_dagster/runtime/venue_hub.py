@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,6 +19,7 @@ from websockets.typing import Subprotocol
 
 from sentinet_dagster.runtime.venue_dialects import Caller, Dialect, Fact, Fill, Message, Reply, fact_of
 from sentinet_dagster.runtime.venue_dialects.past import PastTrades, RemembersTrades
+from sentinet_dagster.runtime.venue_faults import CALM, Disturber, Faults
 from sentinet_dagster.runtime.venue_sources import SourceFrame
 
 # Under this subprotocol a data message is a line of a recording: `<receive time, ns since 1970> <raw
@@ -32,17 +33,28 @@ _DATA = b'"data":'  # of an envelope: what a raw stream has in it
 _ID_FIELD = {"trade": re.compile(rb'"t":(\d+)'), "aggTrade": re.compile(rb'"a":(\d+)')}
 
 
+Observe = Callable[[str, Message, int], None]
+
+
+def unobserved(_market: str, _message: Message, _clients: int) -> None:
+    """Nobody looks."""
+
+
 @dataclass(slots=True)
 class StreamLedger:
     """What was sent of one stream."""
 
     frames: int = 0  # that at least one client was sent
     deliveries: int = 0  # summed over clients
+    damaged: int = 0  # sent to clients beside these, and unreadable on purpose
     ids: list[list[int]] = field(default_factory=list)  # first and last of each unbroken run of trade ids
     facts: list[Fact] | None = None  # what the frames said, if that is kept; not of a book's differences
 
     def note(self, message: Message, clients: int) -> None:
         """One message was sent to `clients` clients."""
+        if message.is_damaged:
+            self.damaged += clients
+            return
         self.frames += 1
         self.deliveries += clients
         number = _trade_id_in(message)
@@ -63,13 +75,14 @@ class Client:
         self.connection = connection
         self.market = market
         self.caller = caller
+        self.is_silent = False  # a fault: nothing is told any more, and the socket stays open
         self._is_combined = is_combined
         self._is_recorded = connection.subprotocol == RECORDED
 
     @property
     def is_open(self) -> bool:
         """Whether it can be sent anything."""
-        return self.connection.state is State.OPEN
+        return self.connection.state is State.OPEN and not self.is_silent
 
     @property
     def unsent_bytes(self) -> int:
@@ -92,12 +105,24 @@ class Hub:
         dialects: of each market.
         waits_for_clients: whether a slow client holds up the delivery; otherwise it is cut off in the end.
         keeps_facts: whether the ledger keeps what was said, not only how much: for tests, it grows.
+        faults: what is done to the messages on their way.
+        seed: chooses to which.
+        observe: told the market, each message that was sent, and to how many clients.
     """
 
     def __init__(
-        self, dialects: Mapping[str, Dialect], *, waits_for_clients: bool, keeps_facts: bool = False
+        self,
+        dialects: Mapping[str, Dialect],
+        *,
+        waits_for_clients: bool,
+        keeps_facts: bool = False,
+        faults: Faults = CALM,
+        seed: int = 0,
+        observe: Observe = unobserved,
     ) -> None:
         self._dialects = dialects
+        self._observe = observe
+        self._disturbers = {market: Disturber(faults, f"{seed}/{market}") for market in dialects}
         self._waits_for_clients = waits_for_clients
         self._keeps_facts = keeps_facts
         self.past = PastTrades()
@@ -149,7 +174,14 @@ class Hub:
             clients = [client for client in self._clients if client.market == market and client.is_open]
             wanted = self._wanted(market)
             if wanted or dialect.always_listens:
-                await self._deliver(market, clients, dialect.messages(frames, wanted))
+                messages = self._disturbers[market].disturb(dialect.messages(frames, wanted))
+                await self._deliver(market, clients, messages)
+
+    async def flush(self) -> None:
+        """Send what is late still: nothing more will come."""
+        for market, disturber in self._disturbers.items():
+            clients = [client for client in self._clients if client.market == market and client.is_open]
+            await self._deliver(market, clients, disturber.flush())
 
     def note(self, market: str, message: Message, clients: int = 1) -> None:
         """Write down what was sent."""
@@ -159,7 +191,7 @@ class Hub:
             facts: list[Fact] | None = [] if self._keeps_facts else None
             entry = self.ledger[key] = StreamLedger(facts=facts)
         entry.note(message, clients)
-        if entry.facts is not None:
+        if entry.facts is not None and not message.is_damaged:
             frame = SourceFrame(message.received_ns, market, message.stream, message.text)
             fact = message.fact or fact_of(frame)
             entry.facts += [] if fact is None else [fact]
@@ -174,7 +206,15 @@ class Hub:
         clients = tuple(self._clients)
         for client in clients:
             client.connection.transport.abort()
+        for disturber in self._disturbers.values():
+            disturber.forget()
         return len(clients)
+
+    def fall_silent(self) -> int:
+        """Say nothing more on any socket that is open now, and leave it open; how many these are."""
+        for client in self._clients:
+            client.is_silent = True
+        return len(self._clients)
 
     async def _say(self, client: Client, reply: Reply) -> bool:
         """Whether the socket stays open."""
@@ -191,7 +231,7 @@ class Hub:
                 if message.stream not in caller.wanted:
                     continue
                 text, has_fact = message.text, True
-                if message.stream in caller.new:
+                if message.stream in caller.new and not message.is_damaged:
                     caller.new.discard(message.stream)
                     if message.opening is not None:
                         text, has_fact = message.opening, message.opening_has_fact
@@ -203,6 +243,7 @@ class Hub:
         for message, count in zip(messages, counts, strict=True):
             if count:
                 self.note(market, message, count)
+                self._observe(market, message, count)
 
     def _wanted(self, market: str) -> set[str]:
         mine = (client.caller.wanted for client in self._clients if client.market == market)

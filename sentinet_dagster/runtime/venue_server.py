@@ -6,7 +6,8 @@ market (`ingest_daemon.venues.simulated`).
 
     ws://HOST:PORT/<market>…      what the venue has below its WebSocket address
     http://HOST:PORT/<market>…    what it has below its REST address
-    http://HOST:PORT/healthz  /ledger  /episodes[?until_us=…]  POST /script?starts_at_us=…  POST /faults/cut
+    http://HOST:PORT/healthz  /ledger  /episodes[?until_us=…]  POST /script?starts_at_us=…
+    http://HOST:PORT/faults/cut  /faults/silence   POST: drop every socket; let every one fall silent
 
 <market> is spot, usdm or coinm for Binance's, and a key of `ingest_daemon.venues.VENUES` for every other.
 With it as their path, these are the base URLs of a venue in `venues.yaml`. All tell the same simulated
@@ -46,8 +47,9 @@ from ingest_daemon.venues.simulated import (
 )
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.venue_dialects import Answer, Caller, Dialect, dialects_of
+from sentinet_dagster.runtime.venue_faults import CALM, Faults
 from sentinet_dagster.runtime.venue_history import write_history
-from sentinet_dagster.runtime.venue_hub import RECORDED, Client, Hub
+from sentinet_dagster.runtime.venue_hub import RECORDED, Client, Hub, Observe, unobserved
 from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
 from sentinet_dagster.runtime.venue_sources import (
     REST_ROOTS,
@@ -75,6 +77,9 @@ class VenueServer:
             silent.
         account: who may log in at the venues that want an account; None: anybody.
         keeps_facts: whether the ledger keeps what was said, not only how much: for tests, it grows.
+        faults: what is done to the messages on their way.
+        seed: chooses to which.
+        observe: told the market, each message that was sent, and to how many clients.
 
     Raises (on entering):
         UserError: the address is in use or not ours.
@@ -89,9 +94,19 @@ class VenueServer:
         close_at_end: bool = False,
         account: Credentials | None = None,
         keeps_facts: bool = False,
+        faults: Faults = CALM,
+        seed: int = 0,
+        observe: Observe = unobserved,
     ) -> None:
         self.dialects: Mapping[str, Dialect] = dialects_of(source, account)
-        self.hub = Hub(self.dialects, waits_for_clients=source.waits_for_clients, keeps_facts=keeps_facts)
+        self.hub = Hub(
+            self.dialects,
+            waits_for_clients=source.waits_for_clients,
+            keeps_facts=keeps_facts,
+            faults=faults,
+            seed=seed,
+            observe=observe,
+        )
         self.has_ended = asyncio.Event()
         self._source = source
         self._host = host
@@ -157,6 +172,7 @@ class VenueServer:
         async for batch in self._source.batches(self.hub):
             await self.hub.publish(batch)
             await asyncio.sleep(0)  # at full speed too, clients and requests have their turn
+        await self.hub.flush()
         self.has_ended.set()
         if self._close_at_end:
             await self.hub.close()
@@ -181,13 +197,20 @@ class VenueServer:
                 self.hub.note(market, answer.message)
             return _response(answer)
         whole = urlsplit(request.path).path.rstrip("/")
-        if whole in ("/faults/cut", "/script"):
+        if whole in ("/faults/cut", "/faults/silence", "/script"):
             if request.method != "POST":
                 return _json({"error": "use POST"}, HTTPStatus.METHOD_NOT_ALLOWED)
-            return (
-                _json({"cut": self.hub.cut()}) if whole == "/faults/cut" else await self._begin_script(query)
-            )
+            return await self._do_for_operator(whole, query)
         return self._answer_operator(whole, query)
+
+    async def _do_for_operator(self, path: str, query: Mapping[str, str]) -> Response:
+        match path:
+            case "/faults/cut":
+                return _json({"cut": self.hub.cut()})
+            case "/faults/silence":
+                return _json({"silenced": self.hub.fall_silent()})
+            case _:
+                return await self._begin_script(query)
 
     async def _begin_script(self, query: Mapping[str, str]) -> Response:
         starts_at = query.get("starts_at_us", "")
@@ -214,7 +237,12 @@ class VenueServer:
     def _ledger(self) -> dict[str, Any]:
         ledger = sorted(self.hub.ledger.items())
         return {
-            f"{market}/{stream}": {"frames": e.frames, "deliveries": e.deliveries, "ids": e.ids}
+            f"{market}/{stream}": {
+                "frames": e.frames,
+                "deliveries": e.deliveries,
+                "damaged": e.damaged,
+                "ids": e.ids,
+            }
             for (market, stream), e in ledger
         }
 
@@ -309,6 +337,13 @@ def _parser() -> argparse.ArgumentParser:
     simulated.add_argument(
         "--history-minutes", type=int, default=30, help="how far back the market begins (default %(default)s)"
     )
+    bad = parser.add_argument_group("a bad line: shares of all messages, 0 to 1")
+    bad.add_argument("--malformed", type=float, default=0.0, help="beside these goes a damaged copy")
+    bad.add_argument("--duplicated", type=float, default=0.0, help="these come again, soon after")
+    bad.add_argument("--reordered", type=float, default=0.0, help="these come late")
+    bad.add_argument(
+        "--within", type=int, default=8, help="by how many messages at most (default %(default)s)"
+    )
     recorded = parser.add_argument_group("recordings")
     recorded.add_argument(
         "--recording",
@@ -345,6 +380,13 @@ def _speed(text: str) -> float | None:
     return speed
 
 
+def _faults(arguments: argparse.Namespace) -> Faults:
+    try:
+        return Faults(arguments.malformed, arguments.duplicated, arguments.reordered, arguments.within)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+
+
 def _market(arguments: argparse.Namespace, live_start_us: int) -> SimulatedMarket:
     if arguments.history_minutes < 1:
         raise UserError(f"--history-minutes {arguments.history_minutes}: write a whole number above 0")
@@ -372,7 +414,12 @@ async def _run(arguments: argparse.Namespace) -> None:
             market, live_start_us, script_from=lambda at_us: demo_script(at_us, arguments.seed)
         )
     async with VenueServer(
-        source, arguments.host, arguments.port, close_at_end=arguments.close_at_end
+        source,
+        arguments.host,
+        arguments.port,
+        close_at_end=arguments.close_at_end,
+        faults=_faults(arguments),
+        seed=arguments.seed,
     ) as server:
         ready: dict[str, Any] = {"host": arguments.host, "port": server.port, "markets": server.markets}
         if not arguments.recording:

@@ -64,6 +64,7 @@ async def start(
     stderr: int | None = None,
     arguments: Sequence[str] = (),
     largest_file: int | None = None,
+    own_group: bool = False,
 ) -> asyncio.subprocess.Process:
     """`largest_file`: bytes that any file of it may have; then the disk is full, as far as it can see."""
 
@@ -78,6 +79,7 @@ async def start(
         env={**inherited, **environment},
         stderr=stderr,
         preexec_fn=None if largest_file is None else limit,
+        start_new_session=own_group,
     )
 
 

@@ -93,7 +93,7 @@ def test_everything_comes_along(
     assert before["surveillance.alerts"][0] > 0
     # What comes next has the next number; a duplicate is known; the last hour is judged once more, alike.
     with Store(empty_database_url) as store:
-        assert store.last_received_at(["binance"])
+        assert store.reached(["binance"])
         again = store.write(batch([*events((1, 2, 3), START, 1200), gap(START + 5, START + 6)]))
         assert sum(again.rows.values()) == 1
     with open_desk(empty_database_url, instruments=None) as desk:

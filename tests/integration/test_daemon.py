@@ -249,6 +249,87 @@ async def test_a_daemon_that_ends_and_starts_while_the_database_is_away_loses_no
         assert gaps == [("not_running", True, True)]
 
 
+async def test_each_life_that_is_killed_while_the_database_is_away_leaves_its_hole(tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.mkdir()
+    async with postgres(tmp_path) as server, FakeVenue({}).serve() as venue:
+        for first in (0, 10, 20):
+            async with daemon_of(venue, server.url, config) as daemon:
+                await venue.accept()
+                await venue.send(*trades(first, first + 10))
+                if first == 0:
+                    await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 10)
+                    await asyncio.to_thread(server.stop)
+                elif first == 10:  # nobody asked the database how far it had come
+                    await asyncio.to_thread(wait_for_spooled, config / "home" / "spool", 10)
+                else:
+                    await daemon.until("sentinet_ingest_frames_total", lambda frames: frames >= 10)
+                    await asyncio.to_thread(server.start)
+                    await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 22)
+                    assert await daemon.value("sentinet_ingest_gaps_total", "not_running") == 2
+                await daemon.stop(signal.SIGKILL)
+
+        assert trade_ids(server.url) == list(range(30))
+        with psycopg.connect(server.url) as connection:
+            gaps = connection.execute(
+                """
+                select
+                    gaps.cause,
+                    started_at = (select max(received_at) from market.trades where trade_id < 10 * n),
+                    ended_at <= (select min(received_at) from market.trades where trade_id >= 10 * n)
+                from (
+                    select *, row_number() over (order by started_at) as n from market.feed_gaps
+                ) as gaps
+                """
+            ).fetchall()
+        assert gaps == [("not_running", True, True)] * 2
+
+
+async def test_a_first_life_that_wrote_nothing_leaves_a_hole_from_its_first_frame_on(
+    database_url: str, tmp_path: Path
+) -> None:
+    watch_bitcoin(database_url)
+    async with FakeVenue({}).serve() as venue:
+        async with daemon_of(venue, database_url, tmp_path, batch_age_s="60") as daemon:
+            await venue.accept()
+            await venue.send(*trades(0, 10))
+            await daemon.until("sentinet_ingest_frames_total", lambda frames: frames == 10)
+            await daemon.stop(signal.SIGKILL)
+        async with daemon_of(venue, database_url, tmp_path) as daemon:
+            await venue.accept()
+            await venue.send(*trades(10, 20))
+            await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 11)
+            await daemon.stop()
+
+    with psycopg.connect(database_url) as connection:
+        gaps = connection.execute(
+            """
+            select
+                cause,
+                started_at < ended_at,
+                ended_at <= (select min(received_at) from market.trades)
+            from market.feed_gaps
+            """
+        ).fetchall()
+    assert gaps == [("not_running", True, True)]
+    assert trade_ids(database_url) == list(range(10, 20))
+
+
+async def test_refused_frames_are_counted_over_a_crash(database_url: str, tmp_path: Path) -> None:
+    watch_bitcoin(database_url)
+    async with FakeVenue({}).serve() as venue:
+        for life in range(2):
+            async with daemon_of(venue, database_url, tmp_path) as daemon:
+                await venue.accept()
+                await venue.send(*["{"] * 100, *trades(life, life + 1))
+                await daemon.until("sentinet_ingest_rows_total", lambda rows: rows == 1, '"trades"')
+                await daemon.stop(signal.SIGTERM if life else signal.SIGKILL)
+
+    with psycopg.connect(database_url) as connection:
+        rows = connection.execute("select sum(frames), count(*) < 60 from market.rejected_frames").fetchall()
+    assert rows == [(200, True)]
+
+
 async def test_a_spool_is_written_to_its_own_database_alone(
     database_url: str, empty_database_url: str, tmp_path: Path
 ) -> None:

@@ -81,7 +81,7 @@ def test_the_store_works_as_ingest(roles: Mapping[str, str]) -> None:
         assert sum(written.duplicates.values()) == 0
         # Again: by way of a temporary table.
         assert store.write(batch(facts)).duplicates == written.rows
-        assert store.last_received_at(["binance"])
+        assert store.reached(["binance"])
 
 
 async def test_the_daemon_works_as_ingest(roles: Mapping[str, str], tmp_path: Path) -> None:

@@ -97,9 +97,9 @@ def test_how_far_a_venue_was_received_is_not_forgotten(desk: Desk, database_url:
     migrate(database_url, ONE_DAY)
     desk.fetch("update ops.ingest_batches set committed_at = %s", LONG_AGO)
     with Store(database_url) as store:
-        before = store.last_received_at(["binance"])
+        before = store.reached(["binance"])
         maintain(desk)
-        assert store.last_received_at(["binance"]) == before
+        assert store.reached(["binance"]) == before
     assert desk.fetch("select count(distinct max_received_at) as kept from ops.ingest_batches") == [
         {"kept": 1}
     ]

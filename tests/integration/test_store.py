@@ -317,12 +317,27 @@ def test_the_active_instruments_are_found_by_the_venues_symbol(
 
 
 def test_it_knows_how_far_each_venue_was_received(store: Store) -> None:
-    assert store.last_received_at([VENUE, "other"]) == {}
+    assert store.reached([VENUE, "other"]) == {}
     late, early = trade(1, START + 2 * SECOND), trade(2, START)
     store.write(batch_of(late))
     store.write(batch_of(early))  # history that is replayed does not set it back
 
-    assert store.last_received_at([VENUE, "other"]) == {VENUE: late.received_at}
+    assert store.reached([VENUE, "other"]) == {VENUE: late.occurred_at}
+
+
+def test_a_venue_was_received_so_far_as_its_last_batch_was_late(store: Store) -> None:
+    store.write(batch_of(trade(1, START)))
+    at = START + 60 * SECOND
+    mark = ReferencePrice(1, None, at + SECOND, 1.0)  # without a time of the venue's
+    flow = BookFlow(
+        1, at - 9 * SECOND, at, 1, 0, False, 1.0, 1.0, 1.0, 0.0, 1, 1, 1, 1.0, 0.0, 0.0, None, 0, 0.0
+    )
+    late, history = trade(2, at - SECOND // 2), trade(3, START - 3_600 * SECOND)
+    store.write(batch_of(late, history, mark, flow))
+
+    assert store.reached([VENUE]) == {VENUE: late.occurred_at}
+    store.write(batch_of(FeedGap(VENUE, None, None, at, at + 2 * SECOND, GapCause.DISCONNECTED)))
+    assert store.reached([VENUE]) == {VENUE: at + 2 * SECOND}
 
 
 def test_days_without_a_daemon_are_judged_anew_at_both_ends_alone(

@@ -22,6 +22,8 @@ from ingest_daemon.events import Book, FeedGap
 from ingest_daemon.venues import VENUES, Listing
 from ingest_daemon.venues.simulated import SimulatedMarket, demo_script
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.venue_dialects import Message
+from sentinet_dagster.runtime.venue_faults import Faults
 from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
 from sentinet_dagster.runtime.venue_server import VenueServer
 from sentinet_dagster.runtime.venue_sources import SimulatedSource
@@ -157,6 +159,44 @@ async def test_the_ledger_is_what_was_received(server: VenueServer) -> None:
             assert sent[0] == ids[0]
             assert ids == list(range(sent[0], ids[-1] + 1))
             assert ledger[f"spot/{name}"]["frames"] == sent[1] - sent[0] + 1 >= len(ids)
+
+
+async def test_a_silent_socket_stays_open_and_another_one_is_told(server: VenueServer) -> None:
+    path = "/stream?streams=btcusdt@trade"
+    async with dial(server, path) as silent, rest(server) as client:
+        await silent.recv()
+        assert (await client.get("/faults/silence")).status_code == 405
+        assert (await client.post("/faults/silence")).json() == {"silenced": 1}
+        assert (await ask(silent, "LIST_SUBSCRIPTIONS"))["result"] == ["btcusdt@trade"]  # it is there still
+        async with dial(server, path) as other:
+            for _ in range(20):
+                await other.recv()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(silent.recv(), 0.05)
+
+
+async def test_on_a_bad_line_frames_come_twice_and_damaged_ones_beside_them() -> None:
+    live = ANCHOR + 60 * SECOND
+    source = SimulatedSource(SimulatedMarket(1, ANCHOR), live, Clock(live))
+    noticed: list[tuple[str, Message, int]] = []
+    async with (
+        VenueServer(
+            source,
+            faults=Faults(malformed=1, duplicated=1, within=1),
+            observe=lambda *seen: noticed.append(seen),
+        ) as server,
+        dial(server, "/stream?streams=btcusdt@trade") as socket,
+        rest(server) as client,
+    ):
+        texts = [bytes(await socket.recv(decode=False)) for _ in range(60)]
+        entry = (await client.get("/ledger")).json()["streams"]["spot/btcusdt@trade"]
+
+    assert texts == [message.text for _, message, clients in noticed if clients == 1][:60]
+    assert abs(entry["frames"] - 2 * entry["damaged"]) <= 1
+    ids = [json.loads(message.text)["data"]["t"] for _, message, _ in noticed if not message.is_damaged]
+    told = Counter(ids)
+    del told[max(ids)]  # its second is to come
+    assert set(told.values()) == {2}
 
 
 async def test_the_truth_is_told(server: VenueServer) -> None:

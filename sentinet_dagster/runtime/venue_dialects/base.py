@@ -46,6 +46,7 @@ class Message(NamedTuple):
     opening: bytes | None = None  # said instead to a caller that hears the stream for the first time …
     opening_has_fact: bool = True  # … and whether that says the fact too
     name: str = ""  # of the stream in the ledger, where it is not the same
+    is_damaged: bool = False  # on purpose: it says nothing (`venue_faults.py`)
 
 
 class Saying(NamedTuple):

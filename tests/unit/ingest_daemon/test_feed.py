@@ -76,10 +76,10 @@ class Memory:
         task.add_done_callback(self._tasks.discard)
 
 
-def trade(trade_id: int, price: str = "61837.63") -> str:
+def trade(trade_id: int, price: str = "61837.63", at_ms: int = 1723161255342) -> str:
     return (
         '{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161255343,"s":"BTCUSDT",'
-        f'"t":{trade_id},"p":"{price}","q":"0.02","T":1723161255342,"m":true,"M":true}}}}'
+        f'"t":{trade_id},"p":"{price}","q":"0.02","T":{at_ms},"m":true,"M":true}}}}'
     )
 
 
@@ -192,6 +192,24 @@ async def test_a_cut_socket_is_opened_again_and_the_hole_is_a_gap() -> None:
         ("here", "trade", "trades", GapCause.DISCONNECTED)
     }
     assert feed.stats.reconnects == 2
+
+
+async def test_a_hole_begins_where_what_was_on_its_way_may_have_happened() -> None:
+    sink = Memory()
+    async with FakeVenue({}).serve() as venue, running(venue, sink):
+        await venue.accept()
+        sent_ms = time.time_ns() // 1_000_000
+        await venue.send(trade(1, at_ms=sent_ms - 300), trade(2, at_ms=sent_ms))
+        await sink.until(lambda: len(sink.of(Trade)) == 2)
+        venue.cut()
+        await venue.accept()
+        await venue.send(trade(3))
+        await sink.until(lambda: len(sink.of(Trade)) == 3)
+
+    (gap,) = sink.of(FeedGap)
+    first, second, third = sink.of(Trade)
+    assert gap.started_at == second.received_at - (first.received_at - first.occurred_at)
+    assert gap.ended_at == third.received_at
 
 
 async def test_a_silent_socket_is_given_up_and_the_hole_is_a_stale_gap() -> None:

@@ -109,6 +109,18 @@ def test_a_flood_of_anything_takes_bounded_rows_and_bytes() -> None:
     assert sum(len(row.frame) for row in rows) <= 33 * LONGEST_FRAME + 4 * 2**20
 
 
+def test_the_same_frame_again_at_the_same_moment_is_counted() -> None:
+    refusals = Refusals("here")
+    rows = [row for _ in range(5) for row in refusals.take("odd", b"{", START, None)]
+    rows += refusals.take("odd", b"[", START, None)
+    rows += refusals.take("odd", b"{", START + 1, None)
+    rows += refusals.flush()
+
+    assert [(row.received_at, row.frame, row.frames) for row in rows] == [
+        (START, b"{", 1), (START, b"[", 1), (START + 1, b"{", 1), (START, b"", 4),
+    ]  # fmt: skip
+
+
 def test_kinds_beyond_those_told_apart_are_one() -> None:
     refusals = Refusals("here", Allowance(burst=1, kinds=2))
     for error in ("a", "b", "c", "d", "e"):

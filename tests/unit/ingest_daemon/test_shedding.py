@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_daemon.batcher import Batch, batch_of
-from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, Trade
+from ingest_daemon.events import Book, BookFlow, Event, FeedGap, GapCause, Quote, RejectedFrame, Trade
 from ingest_daemon.shedding import LEVELS, add_gap, drop, shed
 
 SECOND = 1_000_000
@@ -105,3 +105,23 @@ def test_gaps_of_a_relation_are_added_up() -> None:
     )
     (gap,) = add_gap(add_gap((), first), second)
     assert (gap.started_at, gap.ended_at, gap.lost_events) == (0, 105, 4)
+
+
+def test_a_row_that_stands_for_many_refused_frames_is_lost_as_so_many() -> None:
+    rows = [
+        RejectedFrame("here", 5, "odd", b"x"),
+        RejectedFrame("here", 6, "not kept", b"", frames=40, last_received_at=90),
+    ]
+    (gap,) = drop(batch_of("here", rows))
+
+    assert (gap.started_at, gap.ended_at, gap.lost_events) == (5, 91, 41)
+
+
+def test_a_gap_of_what_was_shed_begins_when_the_venue_says_that_it_happened() -> None:
+    late = Trade(1, 1, 700, 1_000, 1.0, 1.0, 1)
+    history = Trade(1, 2, 0, 90 * SECOND, 1.0, 1.0, 1)  # told on purpose
+
+    (gap,) = drop(batch_of("here", [late]))
+    assert (gap.started_at, gap.ended_at) == (700, 1_001)
+    (gap,) = drop(batch_of("here", [history]))
+    assert (gap.started_at, gap.ended_at) == (90 * SECOND, 90 * SECOND + 1)

@@ -98,6 +98,23 @@ def test_it_is_a_queue_that_outlives_its_process(steps: list[str]) -> None:
         assert segments(Path(directory)) == []
 
 
+def test_it_is_known_how_far_each_venue_came_by_the_times_of_the_venue(tmp_path: Path) -> None:
+    at = 3_600_000_000
+    with opened(tmp_path) as spool:
+        spool.append(batch_of("here", [Trade(1, 1, 0, at, 1.0, 1.0, 1)]))
+        late = [
+            Trade(1, 2, at + 700, at + 1_000, 1.0, 1.0, 1),
+            Trade(1, 3, at + 800, at + 1_100, 1.0, 1.0, 1),
+        ]
+        spool.append(batch_of("here", [*late, Trade(1, 4, 0, at + 1_200, 1.0, 1.0, 1)]))
+        # Counted by a former life: no news of how far the venue came.
+        spool.append(batch_of("here", [RejectedFrame("here", at - 5, "odd", b"")]))
+        spool.append(batch_of("there", [Quote(2, 1, None, 77, 1.0, 1.0, 2.0, 1.0)]))
+
+    with opened(tmp_path) as spool:
+        assert spool.reached == {"here": at + 700, "there": 77}
+
+
 def test_a_power_cut_at_any_byte_loses_no_record_that_was_whole(tmp_path: Path) -> None:
     with opened(tmp_path / "whole") as spool:
         ends = [0]
@@ -113,7 +130,7 @@ def test_a_power_cut_at_any_byte_loses_no_record_that_was_whole(tmp_path: Path) 
         (directory / segment.name).write_bytes(data[:cut])
         whole = sum(end <= cut for end in ends[1:])
         with opened(directory) as spool:
-            assert spool.newest == ({"here": 1_000 * (whole - 1)} if whole else {})
+            assert spool.reached == ({"here": 1_000 * (whole - 1)} if whole else {})
             spool.append(batch(9))  # and it goes on
             found = drained(spool)
         assert numbers(found) == [*range(whole), 9]
@@ -219,3 +236,35 @@ def test_a_disk_that_takes_nothing_leaves_the_batch_with_the_caller(tmp_path: Pa
         (tmp_path / "away").rename(tmp_path / "spool")
         spool.append(batch(2))
         assert numbers(drained(spool)) == [2]
+
+
+def test_a_damaged_segment_gives_room_like_any_other_and_says_what_it_lacks(tmp_path: Path) -> None:
+    limit = 65_536
+
+    def mixed(number: int) -> Batch:
+        at = 1_000 * number
+        quotes = [Quote(1, at + i, None, at + i, i / 7, i / 3, i / 11, 1.0) for i in range(20)]
+        return batch_of("here", [Trade(1, number, at, at, 1.0, 2.0, 1), *quotes])
+
+    with opened(tmp_path, limit) as spool:
+        for number in range(60):
+            spool.append(mixed(number))
+    first, *_ = segments(tmp_path)
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    first.write_bytes(data)
+
+    with opened(tmp_path, limit) as spool:
+        for number in range(60, 200):
+            spool.append(mixed(number))
+            assert spool.bytes <= limit
+        assert first.stat().st_size < len(data) / 2  # its quotes are given up
+        found = drained(spool)
+
+    missing = set(range(200)) - set(numbers(found))
+    assert len(missing) == 1  # the record that was hit; no trade was shed
+    (hit,) = missing
+    damage = [gap for gap in gaps(found) if gap.cause is GapCause.SPOOL_DAMAGED]
+    assert {gap.relation for gap in damage} == set(RELATIONS)
+    assert all(gap.started_at <= 1_000 * hit <= gap.ended_at for gap in damage)
+    assert GapCause.SHED in {gap.cause for gap in gaps(found)}
