@@ -44,7 +44,7 @@ VIEWS = {
     "rollup/alert_outcomes": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
     "rollup/market_overview": [
         "rollup/feed_quality_1h",
-        "rollup/quote_bars_1m",
+        "rollup/quote_spreads_1m",
         NAMES,
         "rollup/trade_bars_1m",
         "surveillance/alerts",
