@@ -123,7 +123,7 @@ class Feed:
         self._channels = channels
         self._sink = sink
         self._route = Route(websocket_url, rest_url, stale_after_s, is_recorded, credentials is not None)
-        self._intake = Intake(venue, credentials, observe_parse, tally)
+        self._intake = Intake(venue, credentials, observe_parse, tally, protocol.symbol_of)
         self._holes = Holes(venue, protocol, channels, symbols)
         self._vigil = Vigil(stale_after_s, channel_limits or {})
         self._rotate_after_s = rotate_after_s

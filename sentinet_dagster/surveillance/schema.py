@@ -340,7 +340,11 @@ WINDOWS: Final = Relation(
             pl.Float64,
             "seconds of the window inside a gap that concerns the instrument, and more than its books",
         ),
-        Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
+        Column(
+            "refused_frames",
+            pl.Int32,
+            "frames received in the window that could not be parsed, and facts of it that are set aside",
+        ),
         Column("trade_completeness", pl.Float64, "completeness, only gaps of the trades counted"),
         Column(
             "flow_seconds", pl.Int32, "seconds with book flows, seen whole; the columns below are of these"

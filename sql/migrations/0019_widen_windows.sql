@@ -1,5 +1,5 @@
 -- What more detectors need of a window: orders so large that each took several resting ones at once, the first sign
--- of a pump (docs/adr/0004); trades that undo each other; reference prices. Windows that are stored already have none;
+-- of a pump (docs/adr/0008); trades that undo each other; reference prices. Windows that are stored already have none;
 -- a backfill brings theirs.
 alter table surveillance.windows
 add column buy_sweep_count integer not null default 0,

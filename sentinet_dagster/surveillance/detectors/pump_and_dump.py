@@ -12,7 +12,7 @@ Blind: in the first five minutes after a start or a gap; to a pump that creeps o
 Example: 33 orders walk the book of VIA-BTC in the 20 s after 17:00:00, and it trades 12 % above its mean.
 Source: La Morgia, Mei, Sassi, Stefa, "Pump and Dumps in the Bitcoin Era", 2020: the rush order is the
     strongest feature, and the clock one of them; Kamps, Kleinberg, "To the moon", 2018. Thresholds: chosen on
-    the 126 labelled events of 2018 to 2020, cross-validated by time (docs/adr/0004-pump-and-dump.md).
+    the 126 labelled events of 2018 to 2020, cross-validated by time (docs/adr/0008-pump-and-dump.md).
 
 >>> numbers = {"rise_bps": 1182.0, "buy_sweeps": 33.0, "buy_share": 0.93, "volume_ratio": 11.4}
 >>> PUMP_AND_DUMP.summary("LNB-USDT", numbers)
