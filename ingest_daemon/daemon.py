@@ -9,7 +9,7 @@ it, the queue fills up to its bound in bytes; then the feeds stop reading their 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import structlog
@@ -18,7 +18,7 @@ from ingest_daemon.batcher import Batch, Limits, batch_of
 from ingest_daemon.config import Settings, VenueSettings
 from ingest_daemon.errors import ConfigError, SpoolUnusable, StoreUnavailable
 from ingest_daemon.event_queue import EventQueue
-from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.events import Event, FeedGap, GapCause, Trade
 from ingest_daemon.feed import Feed
 from ingest_daemon.ground import Ground
 from ingest_daemon.health import Health, serve
@@ -145,6 +145,8 @@ async def _ingest(
     limits = Limits(tuning.batch_rows, tuning.batch_bytes, int(tuning.batch_age_s * 1e6))
     writer = Writer(queue, ground.store, spool, list(feeds), limits, health)
     health.lag_seconds.set_function(lambda: writer.lag_s)
+    # A connection of its own: what is looked up and fetched for a gap holds up nothing that is live.
+    repair_store = StoreThread(settings.database_url, health)
     _log.info("ingest started", venues=list(feeds))
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -153,7 +155,7 @@ async def _ingest(
             receiving = [tasks.create_task(feed.run()) for feed in feeds.values()]
             repairing = [
                 tasks.create_task(_repair(repairer, writer))
-                for repairer in _repairers(settings, symbols, ground.store, health)
+                for repairer in _repairers(settings, symbols, repair_store, health, recorder)
             ]
             await stop.wait()
             for task in (*receiving, *repairing):
@@ -167,13 +169,18 @@ async def _ingest(
                 raise StoreUnavailable(f"{writer.unwritten} events are not written") from None
             draining.cancel()
     finally:
+        repair_store.close()
         if spool is not None:
             spool.close()
     _log.info("ingest stopped", spooled_bytes=0 if spool is None else spool.bytes)
 
 
 def _repairers(
-    settings: Settings, symbols: Mapping[str, Mapping[str, Listing]], store: StoreThread, health: Health
+    settings: Settings,
+    symbols: Mapping[str, Mapping[str, Listing]],
+    store: StoreThread,
+    health: Health,
+    recorder: Recorder | None,
 ) -> Iterator[Repairer]:
     """One for each venue that can tell again what it told."""
     for venue, wanted in settings.enabled_venues.items():
@@ -183,7 +190,29 @@ def _repairers(
         telling = [channel for channel, relation in protocol.tells(wanted.channels) if relation == "trades"]
         # Of two channels with numbers of their own nobody could say whose a number is.
         if len(telling) == 1 and telling[0] in protocol.history.channels:
-            yield Repairer(venue, protocol, telling[0], symbols[venue], wanted.rest_url, store, health)
+            tell = _telling_of_repairs(recorder, venue, symbols[venue])
+            yield Repairer(venue, protocol, telling[0], symbols[venue], wanted.rest_url, store, health, tell)
+
+
+def _telling_of_repairs(
+    recorder: Recorder | None, venue: str, symbols: Mapping[str, Listing]
+) -> Callable[[Sequence[Event]], None]:
+    """What a recording must have, so that a replay of it repairs too."""
+    names = {listing.instrument_id: symbol for symbol, listing in symbols.items()}
+
+    def tell(events: Sequence[Event]) -> None:
+        if recorder is None:
+            return
+        by_symbol: dict[str, list[Trade]] = {}
+        for event in events:
+            if isinstance(event, Trade):
+                by_symbol.setdefault(names[event.instrument_id], []).append(event)
+            elif isinstance(event, FeedGap):
+                recorder.gap(event)
+        for symbol, trades in by_symbol.items():
+            recorder.repaired(venue, symbol, trades)
+
+    return tell
 
 
 async def _repair(repairer: Repairer, writer: Writer) -> None:

@@ -31,7 +31,7 @@ from ingest_daemon.holes import Holes
 from ingest_daemon.intake import FeedStaleError, FeedStats, Intake, LoginLostError, Sink
 from ingest_daemon.lateness import lateness_us
 from ingest_daemon.link import Link, Route, now
-from ingest_daemon.recorder import VenueRecording
+from ingest_daemon.recorder import Tape, VenueRecording
 from ingest_daemon.refusals import Tally
 from ingest_daemon.venues import Credentials, KeyedVenueProtocol, Listing, Session, VenueProtocol
 from ingest_daemon.vigil import Finding, Vigil
@@ -62,6 +62,7 @@ class _Reception:
     """A socket in a task of its own."""
 
     link: Link
+    tape: Tape
     task: asyncio.Task[FeedLost]
     due_at: float  # when a new one is to take over; time.monotonic()
 
@@ -122,7 +123,7 @@ class Feed:
         self._channels = channels
         self._sink = sink
         self._route = Route(websocket_url, rest_url, stale_after_s, is_recorded, credentials is not None)
-        self._intake = Intake(venue, credentials, observe_parse, tally)
+        self._intake = Intake(venue, credentials, observe_parse, tally, protocol.symbol_of)
         self._holes = Holes(venue, protocol, channels, symbols)
         self._vigil = Vigil(stale_after_s, channel_limits or {})
         self._rotate_after_s = rotate_after_s
@@ -190,8 +191,9 @@ class Feed:
             if self._last_received_at is not None:
                 self._tell(self._vigil.end(self._last_received_at))
 
-    def _receive(self) -> _Reception:
-        """Open a socket."""
+    def _receive(self, old: _Reception | None = None) -> _Reception:
+        """Open a socket; `old`: which it is to take over from."""
+        tape = Tape(self._recording, None if old is None else old.tape)
         link = Link(
             self._open_session(),
             self._protocol,
@@ -200,7 +202,7 @@ class Feed:
             self._sink,
             self._put,
             self._go_live,
-            None if self._recording is None else self._recording.connect,
+            tape.connect,
         )
         longest_s = self._protocol.longest_connection_s
         due_s = self._rotate_after_s
@@ -210,7 +212,7 @@ class Feed:
         if due_s is not None:
             # Feeds do not all change at once; and never before the last change is over.
             due_at = time.monotonic() + max(due_s * (1 - _JITTER * self._rng.random()), 2 * self._overlap_s)
-        return _Reception(link, asyncio.create_task(link.run()), due_at)
+        return _Reception(link, tape, asyncio.create_task(link.run()), due_at)
 
     @staticmethod
     async def _is_lost(reception: _Reception, within_s: float) -> bool:
@@ -224,7 +226,8 @@ class Feed:
 
     async def _rotate(self, old: _Reception) -> _Reception:
         """Have a new socket take over; who leads now: the new one, or the old one where that failed."""
-        new, handover = self._receive(), Handover()
+        old.tape.step("begun")
+        new, handover = self._receive(old), Handover()
         old.link.put = lambda events, size: self._put(handover.from_old(events), size)
         new.link.put = lambda events, size: self._put(handover.from_new(events), size)
         try:
@@ -234,6 +237,8 @@ class Feed:
             await new.end()
             raise
         if not leads:
+            for each in (old, new):
+                each.tape.step("given_up")
             await new.end()
             old.link.put = self._put
             old.due_at = time.monotonic() + min(
@@ -241,12 +246,18 @@ class Feed:
             )
             return old
         self._put(handover.close_old(), 0)
+        (new if new.tape.has_begun else old).tape.step("done")
         await old.end()
         self._last_received_at = old.link.last_received_at
         self.stats.reconnects += 1
         self._log.info("feed taken over", url=self._route.websocket_url)
-        asyncio.get_running_loop().call_later(self._overlap_s, setattr, new.link, "put", self._put)
+        asyncio.get_running_loop().call_later(self._overlap_s, self._settle, new)
         return new
+
+    def _settle(self, new: _Reception) -> None:
+        """The new one does not lag any more behind what the old one said."""
+        new.link.put = self._put
+        new.tape.settle()
 
     async def _overlap(self, old: _Reception, new: _Reception, handover: Handover) -> bool:
         """Wait until the new one tells all that the old one does, or one of them is lost."""

@@ -53,6 +53,11 @@ class Handover:
         self._is_over = False
 
     @property
+    def is_over(self) -> bool:
+        """Whether the new one leads."""
+        return self._is_over
+
+    @property
     def is_ready(self) -> bool:
         """Whether the new one tells all that the old one does, from a point that the old one was read to."""
         if not self._kinds_of_new:

@@ -9,21 +9,25 @@ key.
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import structlog
 
+from ingest_daemon.drift import Change, Drift
 from ingest_daemon.errors import FeedLost, LoginRefused, ParseError, VenueRefused
 from ingest_daemon.events import Event
 from ingest_daemon.refusals import Refusals, Tally
 from ingest_daemon.venues import Credentials, Request, Session
+from ingest_daemon.venues.fields import DECODE_ERRORS
 
 __all__ = ["FeedStaleError", "FeedStats", "Intake", "LoginLostError", "Sink"]
 
 _PARSES_TIMED: Final = 64  # one in so many at most: timing each would cost as much as a tenth of parsing it
+_TIMED_A_LOOK: Final = 4  # and of those, one in so many is looked at field by field, which costs more
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +58,7 @@ class FeedStats:
     not_kept: int = 0  # of the rejected: counted together in a row, without their bytes
     refused: int = 0
     reconnects: int = 0
+    drift: Mapping[Change, int] = field(default_factory=dict)  # frames of those looked at
 
 
 class FeedStaleError(FeedLost):
@@ -72,6 +77,7 @@ class Intake:
         credentials: of the account, to be hidden wherever the venue repeats them.
         observe_parse: takes the seconds that a parse took, for one in 64 at most.
         tally: where counts of refused frames outlive the process.
+        symbol_of: the symbol in the name of a stream, as the protocol knows it.
     """
 
     def __init__(
@@ -80,8 +86,11 @@ class Intake:
         credentials: Credentials | None,
         observe_parse: Callable[[float], None],
         tally: Tally | None = None,
+        symbol_of: Callable[[str], str] = lambda _: "",
     ) -> None:
-        self.stats = FeedStats()
+        self._drift = Drift()
+        self._symbol_of = symbol_of
+        self.stats = FeedStats(drift=self._drift.counts)
         self._venue = venue
         self._credentials = credentials
         self._observe_parse = observe_parse
@@ -108,6 +117,8 @@ class Intake:
             begun = time.perf_counter()
             into.extend(self._events_of(session, frames[0], received_at))
             self._observe_parse(time.perf_counter() - begun)
+            if stats.frames // _PARSES_TIMED // _TIMED_A_LOOK > timed // _TIMED_A_LOOK:
+                self._look(session.stream_of(frames[0]), frames[0])
             frames = frames[1:]
         for frame in frames:
             into.extend(self._events_of(session, frame, received_at))
@@ -141,9 +152,27 @@ class Intake:
             self._log.error("venue refused a request", error=str(error))
             return ()
         self.stats.rejected += 1
+        self._tell(self._drift.refused(self._channel_of(channel), str(error)))
         events = self._refusals.take(str(error), frame, received_at, channel or None)
         self.stats.not_kept = self._refusals.left_out
         return events
+
+    def _look(self, stream: str, frame: bytes) -> None:
+        """Whether the frame looks as those before it; answers and garbage belong to no stream."""
+        if stream:
+            try:
+                self._tell(self._drift.look(self._channel_of(stream), frame))
+            except DECODE_ERRORS:  # it was refused just now
+                return
+
+    def _tell(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            self._log.warning("venue changed its format", **change._asdict())
+
+    def _channel_of(self, stream: str) -> str:
+        """The stream's name without the symbol: the same for all instruments."""
+        symbol = self._symbol_of(stream)
+        return re.sub(re.escape(symbol), "", stream, flags=re.IGNORECASE).strip("@:./-") if symbol else stream
 
     def counts_of_rejected(self, now: int | None) -> Sequence[Event]:
         """The counts of frames that were not kept one by one, of windows over by `now`; None: all of them."""

@@ -4,7 +4,8 @@ What lives here: what is told of feeds, spool and recorder, and the skew of cloc
 per frame, sockets, deciding by a number.
 
 Names follow https://prometheus.io/docs/practices/naming: base units, `_total` for what only grows. Labels are
-the venue, the relation and a gap's cause, no symbol: their number is the operator's, not the market's.
+the venue, the relation and a gap's cause, no symbol: their number is the operator's, not the market's; and of
+a format that changed the field, of which there are few (`drift.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from ingest_daemon.batcher import Batch
+from ingest_daemon.drift import Change
 
 __all__ = [
     "PREFIX",
@@ -69,6 +71,10 @@ class FeedCounts(Protocol):
     @property
     def reconnects(self) -> int:
         """Sockets opened after the first."""
+
+    @property
+    def drift(self) -> Mapping[Change, int]:
+        """Frames that differ from the format that the venue had, of those looked at."""
 
 
 class QueueCounts(Protocol):
@@ -161,6 +167,15 @@ def feed_families(feeds: Mapping[str, FeedCounts]) -> Iterator[Metric]:
         for venue, feed in feeds.items():
             counter.add_metric([venue], read(feed))
         yield counter
+    drifted = CounterMetricFamily(
+        f"{PREFIX}_drifted_fields",
+        "Frames with a field that is new, missing or of another type, of one in 256 and those refused.",
+        labels=["venue", "channel", "field", "change"],
+    )
+    for venue, feed in feeds.items():
+        for change, count in feed.drift.items():
+            drifted.add_metric([venue, *change], count)
+    yield drifted
     live = GaugeMetricFamily(f"{PREFIX}_feed_live", "1 while frames come in.", labels=["venue"])
     for venue, feed in feeds.items():
         live.add_metric([venue], feed.state == "live")

@@ -30,11 +30,22 @@ from typing import Final, NamedTuple, Protocol
 
 import structlog
 
-from ingest_daemon.events import FeedGap
-from ingest_daemon.recording import Closed, Connection, Entry, Gap, Missed, Note, answer_of
+from ingest_daemon.events import FeedGap, Trade
+from ingest_daemon.recording import (
+    Closed,
+    Connection,
+    Entry,
+    Gap,
+    Missed,
+    Note,
+    Repair,
+    Step,
+    StepName,
+    answer_of,
+)
 from ingest_daemon.recording_writer import RecordingWriter, joined
 
-__all__ = ["ConnectionRecording", "Recorder", "VenueRecording"]
+__all__ = ["ConnectionRecording", "Recorder", "Tape", "VenueRecording"]
 
 _POLL_S: Final = 0.2  # how often the thread looks into the buffer: nobody wakes it for a frame
 _FLUSH_S: Final = 1.0
@@ -70,6 +81,7 @@ class ConnectionRecording:
     def __init__(self, venue: VenueRecording, recorder: Recorder, head: Connection) -> None:
         self.head = head
         self.is_closed = False
+        self._is_retired = False
         self._venue = venue
         self._recorder = recorder
         self._last_at = 0
@@ -87,6 +99,16 @@ class ConnectionRecording:
         """A hole that no frame shows."""
         self._put(Gap(gap), max(self._last_at, gap.ended_at), _NOTE_BYTES)
 
+    def repaired(self, symbol: str, trades: Sequence[Trade]) -> None:
+        """Trades that were missed, and fetched."""
+        size = _NOTE_BYTES * (1 + len(trades))
+        self._put(Repair(symbol, tuple(trades)), max(self._last_at, _now()), size)
+
+    def step(self, step: StepName) -> None:
+        """A step of a handover that it is part of; nothing once its file is complete."""
+        if not self._is_retired:
+            self._put(Step(step), max(self._last_at, _now()), _NOTE_BYTES)
+
     def close(self, at: int | None) -> None:
         """The socket ended; `at`: as the session was told, None if it was told nothing."""
         self._put(Closed(at), max(self._last_at, at or 0), _NOTE_BYTES)
@@ -95,6 +117,7 @@ class ConnectionRecording:
 
     def retire(self) -> None:
         """Nothing more will come: the file can be completed."""
+        self._is_retired = True
         self._recorder.give(_Item(self, self._last_at, None, 0))
 
     def _put(self, content: bytes | Note, received_at: int, size: int) -> None:
@@ -119,12 +142,13 @@ class VenueRecording:
         self._connections: list[ConnectionRecording] = []  # oldest first; all but the last are open
         self._opened_at = 0
 
-    def connect(self) -> ConnectionRecording:
-        """A socket was opened now."""
-        self._opened_at = max(time.time_ns() // 1_000, self._opened_at + 1)  # no two have one name
+    def connect(self, after: ConnectionRecording | None = None) -> ConnectionRecording:
+        """A socket was opened now. `after`: that of the socket that it takes over from."""
+        self._opened_at = max(_now(), self._opened_at + 1)  # no two have one name
         opened = f"{_EPOCH + timedelta(microseconds=self._opened_at):%Y%m%dT%H%M%S.%fZ}"
         head = self._head
-        head = Connection(head.venue, head.protocol, head.symbols, head.channels, opened, part=0)
+        before = "" if after is None else after.head.opened
+        head = Connection(head.venue, head.protocol, head.symbols, head.channels, opened, 0, before)
         connection = ConnectionRecording(self, self._recorder, head)
         self._connections.append(connection)
         self.retire_all_but_the_last()
@@ -135,6 +159,11 @@ class VenueRecording:
         last = self._connections[-1] if self._connections else self.connect()
         last.gap(gap)
 
+    def repaired(self, symbol: str, trades: Sequence[Trade]) -> None:
+        """Trades that were missed, and fetched."""
+        last = self._connections[-1] if self._connections else self.connect()
+        last.repaired(symbol, trades)
+
     def retire_all_but_the_last(self) -> None:
         """Of connections that are closed: gaps come to the last one still."""
         *earlier, last = self._connections
@@ -142,6 +171,46 @@ class VenueRecording:
             if connection.is_closed:
                 connection.retire()
         self._connections = [*(each for each in earlier if not each.is_closed), last]
+
+
+class Tape:
+    """The recording of one socket from its first data on, and of its part in a change of sockets.
+
+    Args:
+        venue: where it is; None: nothing is recorded.
+        old: that of the socket that it takes over from.
+    """
+
+    def __init__(self, venue: VenueRecording | None, old: Tape | None = None) -> None:
+        self._venue = venue
+        self._old = old
+        self._connection: ConnectionRecording | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is anything of it."""
+        return self._connection is not None
+
+    @property
+    def connect(self) -> Callable[[], ConnectionRecording] | None:
+        """What begins it; None: nothing is recorded."""
+        return None if self._venue is None else self._connect
+
+    def _connect(self) -> ConnectionRecording:
+        assert self._venue is not None, "it is asked for where something is recorded"
+        old, self._old = self._old, None
+        self._connection = self._venue.connect(None if old is None else old._connection)
+        return self._connection
+
+    def step(self, step: StepName) -> None:
+        """A step of the change, if there is anything of it."""
+        if self._connection is not None:
+            self._connection.step(step)
+
+    def settle(self) -> None:
+        """The change is over, if the socket still is there."""
+        if self._connection is not None and not self._connection.is_closed:
+            self._connection.step("settled")
 
 
 class Recorder:
@@ -188,6 +257,10 @@ class Recorder:
     def gap(self, gap: FeedGap) -> None:
         """A hole that the daemon noticed, in the recording of its venue."""
         self._venues[gap.venue].gap(gap)
+
+    def repaired(self, venue: str, symbol: str, trades: Sequence[Trade]) -> None:
+        """Trades of a venue that were missed, and fetched."""
+        self._venues[venue].repaired(symbol, trades)
 
     @property
     def lost_lines(self) -> int:
@@ -307,3 +380,8 @@ class Recorder:
         self.written_bytes += writer.written_bytes
         self.unwritten_lines += writer.lost_lines
         writer.written_bytes = writer.lost_lines = 0
+
+
+def _now() -> int:
+    """Microseconds since 1970 UTC."""
+    return time.time_ns() // 1_000

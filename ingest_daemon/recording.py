@@ -7,9 +7,10 @@ What lives here: lines to bytes and back. What never does: files, threads, clock
 
 What is added makes a replay do what the daemon did: a `connection` opens each file and says whose messages
 these are; an `answer` is what the venue's REST interface gave the session (the snapshot of a book); a `gap`
-is a hole that the feed noticed; `missed` are messages that were received and could not be recorded; `closed`
-is the end of the socket. A message that no line can hold, such as one with a newline, is wrapped in a
-`frame`.
+is a hole that the feed noticed, or that is repaired now; `repair` are trades that were fetched afterwards; a
+`handover` is a step of the change from one connection to the next; `missed` are messages that were received
+and could not be recorded; `closed` is the end of the socket. A message that no line can hold, such as one
+with a newline, is wrapped in a `frame`.
 
     <venue>/<when the socket was opened>-<part>.zst      parts of one connection, from 0000 on; complete
     <venue>/<when the socket was opened>-<part>.zst.part the same while it is written, or cut off by a crash
@@ -18,12 +19,12 @@ is the end of the socket. A message that no line can hold, such as one with a ne
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from ingest_daemon.errors import RecordingError
-from ingest_daemon.events import FeedGap
+from ingest_daemon.events import FeedGap, Trade
 
 __all__ = [
     "UNFINISHED",
@@ -35,6 +36,9 @@ __all__ = [
     "Gap",
     "Missed",
     "Note",
+    "Repair",
+    "Step",
+    "StepName",
     "answer_of",
     "entry_of",
     "file_name",
@@ -58,6 +62,7 @@ class Connection(msgspec.Struct, frozen=True, tag_field="sentinet", tag="connect
     channels: tuple[str, ...]
     opened: str  # as in the file's name
     part: int  # of this connection's files, from 0
+    after: str = ""  # the connection, by when it was opened, that this one takes over from
 
 
 class Answer(msgspec.Struct, frozen=True, tag_field="sentinet", tag="answer"):
@@ -79,6 +84,26 @@ class Gap(msgspec.Struct, frozen=True, tag_field="sentinet", tag="gap"):
     gap: FeedGap
 
 
+class Repair(msgspec.Struct, frozen=True, tag_field="sentinet", tag="repair"):
+    """Trades that were missed and fetched from the venue's history."""
+
+    symbol: str
+    trades: tuple[Trade, ...]
+
+
+StepName = Literal["begun", "given_up", "done", "settled"]
+
+
+class Step(msgspec.Struct, frozen=True, tag_field="sentinet", tag="handover"):
+    """From connection to connection (`handover.py`). `begun` stands in the old one's file.
+
+    `given_up` in both, `done` in the new one's, or in the old one's while there is nothing of the new one;
+    `settled` in the new one's: from there on it tells all that it receives.
+    """
+
+    step: StepName
+
+
 class Missed(msgspec.Struct, frozen=True, tag_field="sentinet", tag="missed"):
     """Lines that could not be recorded, with when the first and the last of them were received."""
 
@@ -97,7 +122,7 @@ class _Wrapped(msgspec.Struct, frozen=True, tag_field="sentinet", tag="frame"):
     frame: str  # its bytes as Latin-1
 
 
-Note = Connection | Answer | Gap | Missed | Closed
+Note = Connection | Answer | Gap | Repair | Step | Missed | Closed
 """What the daemon adds."""
 
 

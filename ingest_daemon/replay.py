@@ -23,21 +23,26 @@ import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
 from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
-from ingest_daemon.events import Book, BookFlow, Event, FeedGap, Quote, ReferencePrice, Trade
-from ingest_daemon.recording import Answer, Closed, Connection, Gap, Missed, Note, parse_file_name
+from ingest_daemon.events import Event, FeedGap
+from ingest_daemon.recording import (
+    Answer,
+    Closed,
+    Connection,
+    Gap,
+    Missed,
+    Note,
+    Repair,
+    Step,
+    StepName,
+    parse_file_name,
+)
 from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
 from ingest_daemon.refusals import Refusals
+from ingest_daemon.replay_changes import RELATIONS, Change, StreamReport
 from ingest_daemon.venues import VENUES, Listing, Request, Session, VenueProtocol
 
 __all__ = ["Cut", "ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
 
-_RELATIONS: Final[Mapping[type[Event], str]] = {
-    Trade: "trades",
-    Quote: "quotes",
-    Book: "books",
-    BookFlow: "book_flows",
-    ReferencePrice: "reference_prices",
-}
 _FRAMES_TO_RECOGNISE: Final = 1_000
 _SHORTEST_SLEEP_S: Final = 0.001
 _NO_STREAM: Final = "other"  # answers and whatever names no stream
@@ -60,16 +65,6 @@ class Sink(Protocol):
 
     def write(self, batch: Batch) -> WriteReport:
         """Write a batch in one transaction."""
-
-
-class StreamReport(msgspec.Struct):
-    """What became of a stream's frames. Of trades and tickers: frames = rows + duplicates + refused."""
-
-    frames: int = 0
-    rows: int = 0
-    duplicates: int = 0
-    gaps: int = 0
-    refused: int = 0
 
 
 class ReplayReport(msgspec.Struct):
@@ -131,7 +126,7 @@ def replay_files(
     scans = [scan for scan in found if scan is not None]
     symbols = sink.load_instruments(dict.fromkeys(scan.venue for scan in scans))
     sources = [_open_source(scan, symbols[scan.venue]) for scan in scans]
-    account = _Account(sink, limits or Limits(), clock)
+    account = _Account(sink, limits or Limits(), clock, sources)
     pace = _Pace(speed, clock, sleep)
     first = last = None
     for received_at, number, is_wanted, content in heapq.merge(*map(_numbered, range(len(sources)), sources)):
@@ -161,8 +156,12 @@ class _Source:
     recording: Recording
     venue: str
     session: Session
+    symbols: Mapping[str, Listing]
     last_received_at: int = 0
     is_closed: bool = False
+    has_begun: bool = False
+    change: Change | None = None  # in which it is the old one, or the new one
+    is_new: bool = False
 
 
 def _scan(
@@ -245,7 +244,13 @@ def _open_source(scan: _Scan, known: Mapping[str, Listing]) -> _Source:
             )
     symbols = {symbol: known[symbol] for symbol in scan.symbols}
     session = scan.protocol.open_session(scan.venue, symbols, scan.channels)
-    return _Source(scan.recording, scan.venue, session)
+    return _Source(scan.recording, scan.venue, session, symbols)
+
+
+def _repaired(source: _Source, repair: Repair) -> Sequence[Event]:
+    """The trades, under the number that the instrument has here."""
+    instrument_id = source.symbols[repair.symbol].instrument_id
+    return [msgspec.structs.replace(trade, instrument_id=instrument_id) for trade in repair.trades]
 
 
 def _numbered(number: int, source: _Source) -> Iterator[tuple[int, int, bool, bytes | Note]]:
@@ -290,7 +295,14 @@ class _Account:
     way, so beside each open batch stands a list of the stream that every row came from.
     """
 
-    def __init__(self, sink: Sink, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, sink: Sink, limits: Limits, clock: Callable[[], float], sources: Sequence[_Source]
+    ) -> None:
+        self._sources = {
+            (source.venue, connection.opened): source
+            for source in sources
+            if (connection := source.recording.connection) is not None
+        }
         self.streams: dict[str, StreamReport] = {}
         self.missed = 0
         self._sink = sink
@@ -306,13 +318,19 @@ class _Account:
         What is not wanted changes the session, and is neither counted nor passed on.
         """
         source.last_received_at = max(source.last_received_at, received_at)
+        if not source.has_begun:
+            self._begin(source)
         match content:
             case bytes():
                 self._take_frame(source, content, received_at, is_wanted)
             case Answer():
                 self._take_answer(source, content, received_at, is_wanted)
             case Gap() if is_wanted:
-                self._pass_on(source, self._report(source, ""), (content.gap,))
+                self._pass(source, self._report(source, ""), (content.gap,))
+            case Repair() if is_wanted:
+                self._pass(source, self._report(source, _REST), _repaired(source, content))
+            case Step():
+                self._change(source, content.step, is_wanted)
             case Missed() if is_wanted:
                 self.missed += content.lines
             case Closed():
@@ -328,6 +346,25 @@ class _Account:
         gaps = () if at is None else source.session.close(at)
         if gaps and is_wanted:
             self._pass_on(source, self._report(source, ""), gaps)
+
+    def _begin(self, source: _Source) -> None:
+        """The first of a connection: it takes over from another, or just begins."""
+        source.has_begun = True
+        connection = source.recording.connection
+        old = None if connection is None else self._sources.get((source.venue, connection.after))
+        if old is not None and old is not source and old.change is not None:
+            source.change, source.is_new = old.change, True
+
+    def _change(self, source: _Source, step: StepName, is_wanted: bool) -> None:
+        """Go on with a change of connections as the feed did."""
+        if step == "begun":
+            source.change, source.is_new = Change(), False
+        elif source.change is not None:
+            for event, report in source.change.take(step):
+                if is_wanted:
+                    self._pass(source, report or self._report(source, ""), (event,))
+            if step == "settled" or (step == "given_up" and not source.is_new):
+                source.change = None
 
     def _take_frame(self, source: _Source, frame: bytes, received_at: int, is_wanted: bool) -> None:
         stream = source.session.stream_of(frame)
@@ -389,8 +426,14 @@ class _Account:
         return self.streams.setdefault(f"{source.venue}/{stream or _NO_STREAM}", StreamReport())
 
     def _pass_on(self, source: _Source, report: StreamReport, events: Sequence[Event]) -> None:
+        """Events of a connection's session."""
+        if events and source.change is not None:
+            events = source.change.admitted(events, report, is_new=source.is_new)
+        self._pass(source, report, events)
+
+    def _pass(self, source: _Source, report: StreamReport, events: Sequence[Event]) -> None:
         for event in events:
-            relation = _RELATIONS.get(type(event))
+            relation = RELATIONS.get(type(event))
             if relation is not None:
                 self._origins.setdefault((source.venue, relation), []).append(report)
             elif isinstance(event, FeedGap):
@@ -406,7 +449,7 @@ class _Account:
 
     def _write(self, batch: Batch) -> None:
         written = self._sink.write(batch)
-        for relation in _RELATIONS.values():
+        for relation in RELATIONS.values():
             origins = self._origins.get((batch.venue, relation), [])
             count = len(getattr(batch, relation))
             for report in origins[:count]:

@@ -231,10 +231,7 @@ class Spool:
         """Rewrite a segment; at every moment the old one or the new one is whole."""
         parts = []
         lost = []
-        for found in _records(segment.path.read_bytes()):
-            if found.record is None:
-                return  # damaged: as it is, the gap can still be told
-            batch = _decode(found.record)
+        for batch, _ in self._restored(segment, segment.began_at):
             thin = shed(batch, level)
             lost.append((batch, thin))
             parts.append(_encode(thin))
@@ -297,7 +294,12 @@ class Spool:
         return batch
 
     def _batches(self, segment: _Segment) -> Iterator[Batch]:
-        since = self._read_until or segment.began_at
+        for batch, newest in self._restored(segment, self._read_until or segment.began_at):
+            self._read_until = max(self._read_until, newest)
+            yield batch
+
+    def _restored(self, segment: _Segment, since: int) -> Iterator[tuple[Batch, int]]:
+        """The batches, gaps in the place of damaged ones, and how far was received with each."""
         is_damaged = False
         for record, _ in _records(segment.path.read_bytes()):
             if record is None:
@@ -306,13 +308,14 @@ class Spool:
             if is_damaged:
                 yield from self._damage(segment, since, record.oldest)
                 is_damaged = False
-            since = self._read_until = max(self._read_until, record.newest)
-            yield _decode(record)
+            since = max(since, record.newest)
+            yield _decode(record), since
         if is_damaged:
-            following = self._segments[1].began_at if len(self._segments) > 1 else since
+            place = self._segments.index(segment) + 1
+            following = self._segments[place].began_at if place < len(self._segments) else since
             yield from self._damage(segment, since, following)
 
-    def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[Batch]:
+    def _damage(self, segment: _Segment, since: int, until: int) -> Iterator[tuple[Batch, int]]:
         """Nobody knows whose the lost records were: the span is a gap of every venue here."""
         _log.error("spool: records are damaged", segment=segment.path.name)
         span = (min(since, until), max(since, until))
@@ -320,7 +323,7 @@ class Spool:
             gap = FeedGap(venue, None, None, *span, GapCause.SPOOL_DAMAGED, segment.path.name)
             # By relation, so that one of them can be repaired.
             each = [msgspec.structs.replace(gap, relation=relation) for relation in get_args(FactRelation)]
-            yield gaps_batch(venue, each)
+            yield gaps_batch(venue, each), since
 
 
 def _survey(data: bytes, last: dict[str, _Record]) -> int:

@@ -7,6 +7,7 @@ What lives here: selections, executors, tags, cron. What never does: what is due
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 from dagster import (
@@ -23,6 +24,13 @@ from dagster import (
 from sentinet_dagster.assets.dagster_runs import DAGSTER_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.rollups import ROLLUP_CHECKS
+from sentinet_dagster.assets.soundness import (
+    CHECKED_ALONE,
+    ENGINE_TAG,
+    FULL,
+    SOUNDNESS,
+    suite_check_key,
+)
 from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
@@ -31,11 +39,15 @@ __all__ = [
     "JOBS",
     "SCHEDULES",
     "check_judgement_hourly",
+    "check_quality_daily",
     "judge_windows",
     "maintain_storage_daily",
     "prune_runs_hourly",
     "retrain_models_daily",
 ]
+
+# They belong to the asset's own step: nobody can run them without it, nor it without them.
+_CHECKS_OF_RUNS: Final = AssetSelection.checks(*(spec.key for spec in SOUNDNESS))
 
 # One process for the six steps: a process each would cost more than the judging. No max_retries: the sensor
 # knows what a failed run has left dirty and requests it again, merged with what came since. A run whose
@@ -43,7 +55,7 @@ __all__ = [
 # again.
 judge_windows = define_asset_job(
     "judge_windows",
-    selection=AssetSelection.assets(*SURVEILLANCE_ASSETS).without_checks(),
+    selection=AssetSelection.assets(*SURVEILLANCE_ASSETS).without_checks() | _CHECKS_OF_RUNS,
     executor_def=in_process_executor,
     run_tags={"dagster/max_runtime": "900", "dagster/max_retries": "0"},
     description="Judge the closed windows of an hour, or the range in the run's tags.",
@@ -59,9 +71,18 @@ retrain_models_daily = define_asset_job(
 
 check_judgement_hourly = define_asset_job(
     "check_judgement_hourly",
-    selection=AssetSelection.all_asset_checks() - AssetSelection.checks(*ROLLUP_CHECKS),
+    selection=AssetSelection.all_asset_checks() - _CHECKS_OF_RUNS - AssetSelection.checks(*ROLLUP_CHECKS),
     executor_def=in_process_executor,
     description="Check facts and judgement of the range in the tags, without one of the last full hour.",
+)
+
+check_quality_daily = define_asset_job(
+    "check_quality_daily",
+    selection=AssetSelection.checks(*(suite_check_key(suite) for suite in CHECKED_ALONE)),
+    executor_def=in_process_executor,
+    tags={ENGINE_TAG: FULL},
+    run_tags={"dagster/max_runtime": "21600", ENGINE_TAG: FULL},
+    description="Great Expectations over the day in the tags, without one over the last full hour.",
 )
 
 maintain_storage_daily = define_asset_job(
@@ -98,6 +119,22 @@ def check_judgement_hourly_schedule(context: ScheduleEvaluationContext) -> Itera
     )
 
 
+@schedule(
+    job=check_quality_daily,
+    cron_schedule="20 2 * * *",
+    execution_timezone="UTC",
+    default_status=DefaultScheduleStatus.RUNNING,
+    description="Twenty past two at night UTC, for the day before.",
+)
+def check_quality_daily_schedule(context: ScheduleEvaluationContext) -> Iterator[RunRequest]:
+    """Name the day, so that a late or repeated run checks the same one."""
+    end = context.scheduled_execution_time.replace(hour=0, minute=0, second=0, microsecond=0)
+    yield RunRequest(
+        run_key=end.isoformat(),
+        tags={RANGE_START_TAG: (end - timedelta(days=1)).isoformat(), RANGE_END_TAG: end.isoformat()},
+    )
+
+
 retrain_models_daily_schedule = ScheduleDefinition(
     job=retrain_models_daily,
     cron_schedule="10 0 * * *",
@@ -126,12 +163,14 @@ JOBS: Final = [
     judge_windows,
     retrain_models_daily,
     check_judgement_hourly,
+    check_quality_daily,
     prune_runs_hourly,
     maintain_storage_daily,
 ]
 SCHEDULES: Final = [
     retrain_models_daily_schedule,
     check_judgement_hourly_schedule,
+    check_quality_daily_schedule,
     prune_runs_hourly_schedule,
     maintain_storage_daily_schedule,
 ]

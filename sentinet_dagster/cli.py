@@ -18,7 +18,9 @@ from sentinet_dagster.commands import (
     alerts,
     backfill,
     benchmark,
+    check,
     demo,
+    evaluate,
     migrate,
     replay,
     rollups,
@@ -45,8 +47,10 @@ app.command("replay")(replay.replay)
 app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
+app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(benchmark.app, name="benchmark")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _show_version(wanted: bool) -> None:

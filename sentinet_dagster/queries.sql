@@ -8,29 +8,93 @@ from market.instruments
 order by instrument_id;
 
 -- name: trades
--- The trades of [start, end), in no order: build_windows sorts at a fifth of the server's price.
+-- The trades of [start, end) that are judged, in no order: build_windows sorts at a fifth of the server's price.
 select instrument_id, trade_id, time, occurred_at, received_at, price, size, aggressor, fills
 from market.trades
-where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+where
+    time >= %(start)s::timestamptz
+    and time < %(end)s::timestamptz
+    and not exists (
+        select 1
+        from surveillance.quarantined_facts as asides
+        where
+            asides.relation = 'market.trades'
+            and asides.time = trades.time
+            and asides.instrument_id = trades.instrument_id
+            and asides.row_id = trades.trade_id
+            and asides.time >= %(start)s::timestamptz
+            and asides.time < %(end)s::timestamptz
+            and asides.lifted_at is null
+    );
 
 -- name: quotes
--- The quotes of [start, end), in no order.
+-- The quotes of [start, end) that are judged, in no order.
 select instrument_id, update_id, time, occurred_at, received_at, bid_price, bid_size, ask_price, ask_size
 from market.quotes
-where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+where
+    time >= %(start)s::timestamptz
+    and time < %(end)s::timestamptz
+    and not exists (
+        select 1
+        from surveillance.quarantined_facts as asides
+        where
+            asides.relation = 'market.quotes'
+            and asides.time = quotes.time
+            and asides.instrument_id = quotes.instrument_id
+            and asides.row_id = quotes.update_id
+            and asides.time >= %(start)s::timestamptz
+            and asides.time < %(end)s::timestamptz
+            and asides.lifted_at is null
+    );
 
 -- name: books
--- The books of [start, end), in no order.
+-- The books of [start, end) that are judged, in no order.
 select instrument_id, update_id, time, occurred_at, received_at, bid_prices, bid_sizes, ask_prices, ask_sizes
 from market.books
-where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+where
+    time >= %(start)s::timestamptz
+    and time < %(end)s::timestamptz
+    and not exists (
+        select 1
+        from surveillance.quarantined_facts as asides
+        where
+            asides.relation = 'market.books'
+            and asides.time = books.time
+            and asides.instrument_id = books.instrument_id
+            and asides.row_id = books.update_id
+            and asides.time >= %(start)s::timestamptz
+            and asides.time < %(end)s::timestamptz
+            and asides.lifted_at is null
+    );
 
 -- name: book_flows
--- The book flows of [start, end), in no order.
+-- The book flows of [start, end) that are judged, in no order.
 select
     instrument_id, side, distance_bps, is_partial, time, received_at, added, removed, cancelled, traded, adds, cancels,
     levels, largest_added, fleeting, withdrawn, withdrawn_life_us, layers, layered
 from market.book_flows
+where
+    time >= %(start)s::timestamptz
+    and time < %(end)s::timestamptz
+    and not exists (
+        select 1
+        from surveillance.quarantined_facts as asides
+        where
+            asides.relation = 'market.book_flows'
+            and asides.time = book_flows.time
+            and asides.instrument_id = book_flows.instrument_id
+            and asides.row_id
+            = book_flows.distance_bps::bigint * 4 + (book_flows.side + 1) + book_flows.is_partial::integer
+            and asides.time >= %(start)s::timestamptz
+            and asides.time < %(end)s::timestamptz
+            and asides.lifted_at is null
+    );
+
+-- name: reference_prices
+-- The reference prices of [start, end), in no order.
+select
+    instrument_id, time, occurred_at, received_at, mark_price, index_price, funding_rate, next_funding_at
+from market.reference_prices
 where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
 
 -- name: feed_gaps
@@ -42,10 +106,22 @@ where ended_at > %(start)s::timestamptz and started_at < %(end)s::timestamptz
 order by started_at, ended_at, venue, channel, relation, instrument_id, cause;
 
 -- name: rejected_frames
--- The frames received in [start, end) that could not be parsed, without their bytes.
+-- The frames received in [start, end) that could not be parsed, without their bytes; and the facts of [start, end) that
+-- are set aside, each as a frame received at its time.
 select rejected_frame_id, venue, channel, instrument_id, received_at, error, frames
 from market.rejected_frames
 where received_at >= %(start)s::timestamptz and received_at < %(end)s::timestamptz
+union all
+select
+    0 as rejected_frame_id, instruments.venue, asides.relation as channel, asides.instrument_id,
+    asides.time as received_at, array_to_string(asides.reasons, ', ') as error, 1 as frames
+from surveillance.quarantined_facts as asides
+inner join market.instruments as instruments on asides.instrument_id = instruments.instrument_id
+where
+    asides.time >= %(start)s::timestamptz
+    and asides.time < %(end)s::timestamptz
+    and asides.relation in ('market.trades', 'market.quotes', 'market.books')
+    and asides.lifted_at is null
 order by received_at, venue, rejected_frame_id;
 
 -- name: windows
@@ -58,10 +134,21 @@ select
     partial_flow_seconds, flow_changes, bid_added_near, ask_added_near, bid_cancelled_near, ask_cancelled_near,
     bid_traded_near, ask_traded_near, bid_cancel_share, ask_cancel_share, bid_fleeting_near, ask_fleeting_near,
     bid_withdrawn_max, ask_withdrawn_max, bid_withdrawn_life_s, ask_withdrawn_life_s, bid_layered_max, ask_layered_max,
-    bid_layers, ask_layers
+    bid_layers, ask_layers, buy_sweep_count, sell_sweep_count, matched_count, matched_volume, mark_close, index_close,
+    funding_rate
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
 order by window_start, instrument_id;
+
+-- name: past_windows
+-- Of the windows of [start, end) what detectors hold later ones against.
+select
+    instrument_id, window_start, close, volume, buy_volume, sell_volume, trade_count, quote_count, book_count,
+    spread_bps_mean, spread_bps_std, imbalance_mean, bid_depth_10bps, ask_depth_10bps, latency_ms_mean,
+    completeness, book_completeness, trade_completeness, flow_changes, buy_sweep_count, sell_sweep_count,
+    matched_count, matched_volume, mark_close, index_close, funding_rate
+from surveillance.windows
+where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz;
 
 -- name: features
 -- The features of [start, end).
@@ -91,7 +178,8 @@ order by window_start, instrument_id, model;
 -- What was committed since the horizon: one row. Reads transactions below the oldest that still runs, so that none can
 -- appear behind the cursor later; the next horizon is that transaction. `clock` is the database's. `beyond` has come
 -- later than `late_horizon` microseconds after its time, on the clock of received data, and is not in `touched`; a gap
--- is never late, as it becomes known only when it ends.
+-- is never late, as it becomes known only when it ends. Facts that were set aside, or are judged again, by others than
+-- the runs that build windows are touched as well.
 with
 fresh as (
     select
@@ -110,12 +198,21 @@ fresh as (
     where
         xid >= %(horizon)s::text::xid8
         and xid < pg_snapshot_xmin(pg_current_snapshot())
+),
+
+asides as (
+    select coalesce(range_agg(tstzrange(time, time, '[]')), '{}') as touched
+    from surveillance.quarantined_facts
+    where
+        not is_judged
+        and xid >= %(horizon)s::text::xid8
+        and xid < pg_snapshot_xmin(pg_current_snapshot())
 )
 
 select
     pg_snapshot_xmin(pg_current_snapshot())::text as horizon,
     clock_timestamp() as clock,
-    coalesce(range_agg(touched - too_late), '{}') as touched,
+    coalesce(range_agg(touched - too_late), '{}') + (select asides.touched from asides) as touched,
     coalesce(range_agg(touched * too_late), '{}') as beyond,
     max(max_received_at) as received_until,
     max(committed_at) as committed_at
@@ -726,85 +823,6 @@ select
     min(window_start) as first_window,
     max(window_start) as last_window
 from surveillance.features;
-
--- name: unexplained_gaps
--- Instruments whose trade numbers skip inside [start, end) where no feed gap says so. Numbers are the venue's own and
--- without holes on venues that number each instrument's trades; a hole is explained by a gap of trades that overlaps it
--- and is not said to be repaired.
-with
-steps as (
-    select
-        instrument_id,
-        time,
-        trade_id,
-        lag(trade_id) over (partition by instrument_id order by trade_id) as trade_id_before,
-        lag(time) over (partition by instrument_id order by trade_id) as time_before
-    from market.trades
-    where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
-),
-
-holes as (
-    select steps.instrument_id, steps.time_before, steps.time, steps.trade_id - steps.trade_id_before - 1 as missing
-    from steps
-    inner join market.instruments as instruments on steps.instrument_id = instruments.instrument_id
-    where
-        steps.trade_id > steps.trade_id_before + 1
-        and not exists (
-            select 1
-            from market.feed_gaps as gaps
-            where
-                gaps.venue = instruments.venue
-                and coalesce(gaps.relation, 'trades') = 'trades'
-                and gaps.repaired_at is null
-                and (gaps.instrument_id is null or gaps.instrument_id = steps.instrument_id)
-                and gaps.ended_at >= steps.time_before
-                and gaps.started_at <= steps.time
-        )
-)
-
-select instrument_id, count(*) as holes, sum(missing)::bigint as missing_trades, min(time_before) as first_hole
-from holes
-group by instrument_id
-order by instrument_id;
-
--- name: window_coverage
--- How many windows each instrument has in [start, end), against the windows there are at all: one row.
-with
-counts as (
-    select instrument_id, count(*) as windows
-    from surveillance.windows
-    where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
-    group by instrument_id
-),
-
-starts as (
-    select count(distinct window_start) as windows
-    from surveillance.windows
-    where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz
-)
-
-select
-    starts.windows,
-    coalesce(min(counts.windows), 0) as least,
-    coalesce(array_agg(counts.instrument_id) filter (where counts.windows < starts.windows), '{}') as with_holes
-from starts
-left join counts on true
-group by starts.windows;
-
--- name: alert_evidence
--- The alerts in force of [start, end), and how many of them have no evidence or no window under them: one row.
-select
-    count(*) as alerts,
-    count(*) filter (where alerts.evidence = '{}' or windows.instrument_id is null) as baseless
-from surveillance.alerts as alerts
-left join surveillance.windows as windows
-    on
-        alerts.instrument_id = windows.instrument_id
-        and alerts.window_start = windows.window_start
-where
-    alerts.window_start >= %(start)s::timestamptz
-    and alerts.window_start < %(end)s::timestamptz
-    and alerts.state <> 'retracted';
 
 -- name: rollups
 -- The continuous aggregates of schema rollup, and which of them each is made of.

@@ -188,7 +188,9 @@ STORED: Final = (
         "detector, instrument_id",
         "window_start",
     ),
+    Stored("surveillance.quarantined_facts", "time", "facts"),
     Stored("ops.ingest_batches", "committed_at", "ledger"),
+    Stored("ops.check_results", "checked_at", "judgement"),
     Stored("ops.latency_1m", "minute", "judgement"),
     Stored("rollup.*", "bucket", "rollups"),
 )

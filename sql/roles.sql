@@ -104,7 +104,8 @@ $$;
 -- An analyst: judgement, sums, and how whole the data is. No raw frame, no model's bytes, no way to write.
 grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst;
 grant select on all tables in schema surveillance, rollup to sentinet_analyst;
-grant select on market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m
+grant select on
+market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m, ops.check_results
 to sentinet_analyst;
 grant select (
     model_id, model, trained_from, trained_through, effective_from, feature_names, threshold, samples, created_at

@@ -76,6 +76,20 @@ begin
     then
         return;
     end if;
+    -- Judging an hour again, or taking in late facts, unpacks what is in the columnstore: by default no more than 100,000
+    -- rows a transaction, which is an hour of some hundred instruments. Of the database: it holds for every session.
+    if not exists (
+        select from pg_db_role_setting
+        where
+            setdatabase = (select oid from pg_database where datname = current_database())
+            and setrole = 0
+            and 'timescaledb.max_tuples_decompressed_per_dml_transaction=0' = any (setconfig)
+    )
+    then
+        execute format(
+            'alter database %I set timescaledb.max_tuples_decompressed_per_dml_transaction = 0', current_database()
+        );
+    end if;
     has_columnstore := exists (
         select from pg_extension
         where extname = 'timescaledb' and (string_to_array(split_part(extversion, '-', 1), '.')::int[])[1:2] >= array[2, 18]

@@ -84,6 +84,7 @@ def _windows(
                 read(schema.QUOTES, "quotes", instruments=ids),
                 read(schema.BOOKS, "books", instruments=ids),
                 read(schema.BOOK_FLOWS, "book_flows", instruments=ids),
+                read(schema.REFERENCE_PRICES, "reference_prices", instruments=ids),
                 read(schema.FEED_GAPS, "feed_gaps"),
                 read(schema.REJECTED_FRAMES, "rejected_frames"),
                 wanted,

@@ -21,6 +21,7 @@ from typing import Final
 
 import polars as pl
 from dagster import (
+    AssetCheckSpec,
     AssetDep,
     AssetExecutionContext,
     AssetKey,
@@ -35,6 +36,7 @@ from dagster import (
 from sentinet_dagster.assets.building import READ_AT_ONCE, build, build_for
 from sentinet_dagster.assets.market import MARKET_ASSETS, column_schema
 from sentinet_dagster.assets.settling import settle_alerts
+from sentinet_dagster.assets.soundness import SOUNDNESS, Soundness
 from sentinet_dagster.partitions import (
     HOUR,
     HOURS,
@@ -79,6 +81,7 @@ def _judged(
     *deps: AssetDep,
     description: str,
     freshness_policy: FreshnessPolicy | None = None,
+    checks: Sequence[AssetCheckSpec] = (),
 ) -> Callable[[Callable[..., MaterializeResult[None]]], AssetsDefinition]:
     """The decorator of an asset of this room."""
     with warnings.catch_warnings():
@@ -87,6 +90,7 @@ def _judged(
         return asset(
             key=AssetKey(relation.name.split(".")),
             deps=deps,
+            check_specs=checks,
             description=description,
             metadata={"dagster/table_name": relation.name, "dagster/column_schema": column_schema(relation)},
             kinds={"polars", "postgres"},
@@ -105,31 +109,37 @@ def _looking_back(relation: schema.Relation, span: timedelta) -> AssetDep:
 
 @_judged(
     schema.WINDOWS,
-    *(AssetDep(spec) for spec in MARKET_ASSETS if spec.key.path[-1] != "reference_prices"),
+    *map(AssetDep, MARKET_ASSETS),
     description="What happened in each 5 s window of each instrument, and how whole its data was.",
+    checks=SOUNDNESS,
 )
-def windows(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult[None]:
+# Beside checks, Dagster takes the bare class only.
+def windows(context: AssetExecutionContext, timescale: Timescale) -> MaterializeResult:  # type: ignore[type-arg]
     """Facts → windows. No look-back, but for telling silence."""
     tags = context.run.tags
     start, end = _range(context, timescale)
     pieces, instruments = tagged_pieces(tags), tagged_instruments(tags)
+    soundness = Soundness(timescale)
     if is_whole(tags):
         timescale.fetch("claim_late_hours", run_id=context.run.run_id, start=start, end=end)
 
     def judge(low: datetime, high: datetime) -> pl.DataFrame:
+        soundness.check_facts(low, high)
         built = (
             build(timescale, low, high)
             if instruments is None
             else build_for(timescale, instruments, low, high)
         )
         timescale.replace(schema.WINDOWS, built.frame, low, high, built.instruments)
+        soundness.check_windows(low, high)
         return built.frame
 
     wanted = [(start, end)] if pieces is None else pieces
     parts = _with_facts(
         context, timescale, [part for piece in wanted for part in slices(*piece, READ_AT_ONCE)]
     )
-    return _in_turn(context, timescale, schema.WINDOWS, (start, end), parts, judge)
+    judged = _in_turn(context, timescale, schema.WINDOWS, (start, end), parts, judge)
+    return judged._replace(check_results=soundness.results())
 
 
 @_judged(
@@ -205,8 +215,10 @@ def findings(
     lookback = detector_lookback(settings, instruments)
 
     def judge(start: datetime, end: datetime) -> pl.DataFrame:
+        past = timescale.read(schema.PAST_WINDOWS, "past_windows", start=start - lookback.windows, end=start)
+        now = timescale.read(schema.WINDOWS, "windows", start=start, end=end)
         return build_findings(
-            timescale.read(schema.WINDOWS, "windows", start=start - lookback.windows, end=end),
+            pl.concat([past, now], how="diagonal"),
             timescale.read(schema.FEATURES, "features", start=start - lookback.features, end=end),
             timescale.read(schema.CORRELATIONS, "correlations", start=start - lookback.correlations, end=end),
             timescale.read(schema.SCORES, "scores", start=start - lookback.scores, end=end),

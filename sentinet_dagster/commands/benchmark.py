@@ -99,6 +99,32 @@ def ingest(
     )
 
 
+@app.command("check")
+def check(
+    minutes: Annotated[int, typer.Option(min=3, max=55, help="Minutes of simulated market to check.")] = 10,
+    batches: Annotated[int, typer.Option(min=1, max=100, help="Micro-batches to measure.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """CPU of the checks inside a micro-batch beside the batch itself, and of the full pass by row."""
+    from sentinet_dagster.commands.checking_cost import measure_checks
+    from sentinet_dagster.commands.database import open_databases
+
+    with open_databases(make=True) as opened:
+        result = measure_checks(opened.url, opened.pid, minutes, batches)
+    if as_json:
+        print_json(result)
+        return
+    batch, full = result["micro_batch"], result["full_pass"]
+    typer.echo(
+        f"micro-batch of {batch['windows_s']} s and {batch['facts']:,.0f} facts: {batch['cpu_s']:.3f} CPU s, "
+        f"{batch['checks_cpu_s']:.3f} of them checks ({batch['checks_share']:.0%})"
+    )
+    typer.echo(
+        f"full pass: {full['cpu_s_per_million_rows']:.2f} CPU s per million rows, over {full['rows']:,} "
+        f"rows; and {full['fixed_cpu_s']:.2f} once"
+    )
+
+
 @app.command("microbatch")
 def microbatch(
     run_for: Annotated[

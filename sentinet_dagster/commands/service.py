@@ -96,6 +96,7 @@ def _collect(home: Home) -> dict[str, Any]:
         "storage": None,
         "addresses": state.addresses if state else {},
         "feeds": {},
+        "drift": reading.drift_status(state),
         "judging": {},
         "latency": {},
         "dagster": None,
@@ -114,6 +115,17 @@ def _collect(home: Home) -> dict[str, Any]:
         if opened.dagster_url:
             result["dagster"] = reading.dagster_status(home, opened.dagster_url)
     return result
+
+
+def _print_drift(console: Console, drift: list[dict[str, Any]]) -> None:
+    for each in drift:
+        change = each["change"].replace("_", " ")
+        console.print(
+            f"[yellow]format[/yellow]    {each['venue']} {each['channel']}: {change} ",
+            end="",
+            highlight=False,
+        )
+        console.print(f"{each['field']}, in {each['frames']} frames looked at", markup=False)
 
 
 def _print_judging(console: Console, judging: dict[str, Any]) -> None:
@@ -162,6 +174,7 @@ def _print_status(result: dict[str, Any]) -> None:
         console.print(f"dagster   its own data: {sizes}")
     for name, address in result["addresses"].items():
         console.print(f"{name:<9} {address}")
+    _print_drift(console, result["drift"])
     _print_judging(console, result["judging"])
     _print_latency(console, result["latency"])
     if not result["processes"]:

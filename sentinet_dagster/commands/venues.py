@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from sentinet_dagster.commands.console import JsonOption, print_json
+from sentinet_dagster.runtime.errors import UserError
 
 _GIVES = (
     ("trades", "trades"),
@@ -22,13 +25,35 @@ _GIVES = (
 )
 
 
-def venues(as_json: JsonOption = False) -> None:
+def venues(
+    schemas: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROTOCOL",
+            help="Print JSON Schemas of the frames that this one reads, as JSON.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """List the dialects that venues.yaml may name as `protocol`, and what each gives."""
+    if schemas is not None:
+        print_json({"protocol": schemas, "frames": _schemas(schemas)})
+        return
     found = _described()
     if as_json:
         print_json({"venues": found})
     else:
         _print_table(found)
+
+
+def _schemas(protocol: str) -> Mapping[str, Any]:
+    from ingest_daemon.venues import VENUES
+    from ingest_daemon.venues.frame_schemas import frame_schemas
+
+    if protocol not in VENUES:
+        raise UserError(f"--schemas {protocol} is no protocol: there are {', '.join(VENUES)}")
+    return frame_schemas(protocol)
 
 
 def _described() -> dict[str, dict[str, Any]]:

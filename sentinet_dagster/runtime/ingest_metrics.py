@@ -25,6 +25,9 @@ class IngestCounts:
     live: Mapping[str, bool] = field(default_factory=dict)
     rows: int = 0
     delay_buckets: Mapping[float, float] = field(default_factory=dict)  # cumulative: seconds → batches
+    drift: Mapping[tuple[str, ...], int] = field(
+        default_factory=dict
+    )  # venue, channel, field, change → frames
 
     @property
     def all_frames(self) -> int:
@@ -47,6 +50,7 @@ def read_counts(page: str, now: float) -> IngestCounts:
     live: dict[str, bool] = {}
     rows = 0
     buckets: dict[float, float] = {}
+    drift: dict[tuple[str, ...], int] = {}
     for family in text_string_to_metric_families(page):
         for sample in family.samples:
             match sample.name.removeprefix(_PREFIX):
@@ -54,11 +58,14 @@ def read_counts(page: str, now: float) -> IngestCounts:
                     frames[sample.labels["venue"]] = int(sample.value)
                 case "feed_live":
                     live[sample.labels["venue"]] = bool(sample.value)
+                case "drifted_fields_total":
+                    names = ("venue", "channel", "field", "change")
+                    drift[tuple(sample.labels[name] for name in names)] = int(sample.value)
                 case "rows_total":
                     rows += int(sample.value)
                 case "frame_to_commit_seconds_bucket":
                     buckets[float(sample.labels["le"])] = sample.value
-    return IngestCounts(now, frames, live, rows, buckets)
+    return IngestCounts(now, frames, live, rows, buckets, drift)
 
 
 def rate(before: Mapping[str, int], after: Mapping[str, int], seconds: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ What lives here: putting together what the supervisor, the operating system and 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import connect, without_password
 from sentinet_dagster.runtime.disk import free_bytes
 from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.ingest_metrics import fetch_counts
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state
 from sentinet_dagster.storage import STORED
 
@@ -106,6 +108,17 @@ def storage_status(connection: readings.Connection) -> dict[str, Any]:
             for relation, size in stored.items()
         },
     }
+
+
+def drift_status(state: RunState | None) -> list[dict[str, Any]]:
+    """Fields of venues' frames that are new, missing or of another type since the daemon began."""
+    url = None if state is None else state.addresses.get("ingest")
+    counts = None if url is None else fetch_counts(url, time.monotonic())
+    names = ("venue", "channel", "field", "change")
+    return [
+        {**dict(zip(names, key, strict=True)), "frames": frames}
+        for key, frames in ({} if counts is None else counts.drift).items()
+    ]
 
 
 def feed_status(connection: readings.Connection) -> dict[str, dict[str, Any]]:

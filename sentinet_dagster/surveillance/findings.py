@@ -40,6 +40,7 @@ _COMPLETENESS: Final[Mapping[EvidenceLevel, str]] = {
     "L1": "completeness",
     "L2": "book_completeness",
     "derived": "completeness",
+    "feed": "completeness",
 }
 _SHOWN: Final = ("trade_count", "quote_count", "book_count", "gap_seconds", "refused_frames")
 
@@ -68,7 +69,8 @@ def build_findings(
 
     Args:
         windows, features, correlations, scores: the schemas of these names, each over
-            [start - its part of detector_lookback(settings, instruments), end) as far as there are rows.
+            [start - its part of detector_lookback(settings, instruments), end) as far as there are rows. Of
+            the windows before start the columns of schema.PAST_WINDOWS are enough.
         instruments: schema.INSTRUMENTS.
         start, end: multiples of 5 s.
         code_hash: of the sources of this package; computed outside, since nothing here reads files.
@@ -96,14 +98,17 @@ def build_findings(
 
 
 def _fired(detector: Detector, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-    """The verdicts that fire on data that is whole enough, with what is shown of their windows."""
+    """The verdicts that fire on data that is whole enough, with what is shown of their windows.
+
+    One on the feed itself speaks of data that is not whole.
+    """
     whole = pl.col(_COMPLETENESS[detector.evidence_level]).alias("completeness")
     shown = inputs.windows.select("instrument_id", "window_start", whole, *_SHOWN)
     return (
         detector.detect(inputs, thresholds)
         .filter("fires")
         .join(shown, on=["instrument_id", "window_start"])
-        .filter(pl.col("completeness") >= inputs.completeness_floor)
+        .filter((pl.col("completeness") >= inputs.completeness_floor) | (detector.evidence_level == "feed"))
     )
 
 
@@ -112,6 +117,7 @@ def _finding(detector: Detector, fired: Mapping[str, Any], symbols: Mapping[int,
     model_id = numbers.pop("model_id", None)
     score = {"score": fired["score"], "threshold": fired["threshold"]}
     completeness, severity = fired["completeness"], fired["severity"]
+    is_certain = completeness >= 1 or detector.evidence_level == "feed"
     lowered = f"data {completeness:.1%} whole: {severity} lowered to {_LOWERED[severity]}"
     window_start = fired["window_start"]
     evidence = {
@@ -121,14 +127,14 @@ def _finding(detector: Detector, fired: Mapping[str, Any], symbols: Mapping[int,
         "completeness": completeness,
         "gap_seconds": fired["gap_seconds"],
         "refused_frames": fired["refused_frames"],
-        "downgraded": None if completeness >= 1 else lowered,
+        "downgraded": None if is_certain else lowered,
     }
     return {
         "detector": detector.name,
         "detector_version": detector.version,
         "instrument_id": fired["instrument_id"],
         "window_start": window_start,
-        "severity": severity if completeness >= 1 else _LOWERED[severity],
+        "severity": severity if is_certain else _LOWERED[severity],
         **score,
         "summary": detector.summary(symbols[fired["instrument_id"]], numbers | score),
         "evidence": json.dumps(evidence, allow_nan=False),

@@ -7,8 +7,7 @@ bit. Running kernels carry a sum from row to row, and parallel grouping adds par
 depends on where the rows happen to be cut; both make the last bits depend on where a computation started.
 Here every
 result is a fixed sequence of additions over its own elements and nothing else: `np.ufunc.reduceat` over one
-    run, or one addition per lag, element by element, over whole matrices. That is also faster: a lag is one
-    pass over all instruments and windows.
+run, or a sum over the contiguous copy of one window's past.
 
 Matrices are (instrument, window), float64, NaN where nothing is known. A result with `columns` columns
 belongs to the last `columns` columns of its input; the columns before them are the look-back.
@@ -16,8 +15,9 @@ belongs to the last `columns` columns of its input; the columns before them are 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +29,12 @@ __all__ = [
     "Moments",
     "Runs",
     "carry_forward",
+    "lagged_greatest",
     "lagged_medians",
     "lagged_moments",
     "lagged_range",
     "lagged_sums",
+    "unbroken",
     "z_score",
 ]
 
@@ -41,6 +43,8 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 _Number = TypeVar("_Number", np.float64, np.int64)
 _Value = TypeVar("_Value", np.float64, np.bool_)
+
+_AT_ONCE: Final = 1 << 18  # values: 2 MB
 
 
 class Runs:
@@ -120,22 +124,38 @@ def lagged_moments(values: Floats, broken: Flags, length: int, columns: int) -> 
     sample. The mean is NaN without samples, the deviation with fewer than two.
     """
     shape = (values.shape[0], columns)
-    samples, total = np.zeros(shape, dtype=np.int64), np.zeros(shape)
-    counted: list[Flags] = []
-    whole = ~_lag(broken, 0, columns)
-    for lag in range(1, length + 1):
-        whole = whole & ~_lag(broken, lag, columns)
-        value = _lag(values, lag, columns)
-        is_sample = whole & ~np.isnan(value)
-        counted.append(is_sample)
-        samples += is_sample
-        total += np.where(is_sample, value, 0.0)
-    mean = np.divide(total, samples, out=np.full(shape, np.nan), where=samples > 0)
-    squares = np.zeros(shape)
-    for lag, is_sample in enumerate(counted, start=1):
-        squares += np.where(is_sample, np.square(_lag(values, lag, columns) - mean), 0.0)
-    variance = np.divide(squares, samples - 1, out=np.full(shape, np.nan), where=samples > 1)
-    return Moments(samples, mean, np.sqrt(variance))
+    samples, mean, deviation = np.zeros(shape, dtype=np.int64), np.empty(shape), np.empty(shape)
+    since = values.shape[1] - columns
+    places = np.arange(values.shape[1])
+    broke = np.maximum.accumulate(np.where(broken, places, -1), axis=1)[:, since:]
+    for part in _parts(values.shape[0] * length, columns):
+        past = _before(values, length, since, part)
+        lagging = _before(np.broadcast_to(places, values.shape), length, since, part)
+        is_sample = (lagging > broke[:, part, None]) & ~np.isnan(past)
+        counted = is_sample.sum(axis=2)
+        total = np.where(is_sample, past, 0.0).sum(axis=2)
+        nothing = np.full(counted.shape, np.nan)
+        means = np.divide(total, counted, out=nothing.copy(), where=counted > 0)
+        squares = np.where(is_sample, np.square(past - means[:, :, None]), 0.0).sum(axis=2)
+        variance = np.divide(squares, counted - 1, out=nothing, where=counted > 1)
+        samples[:, part], mean[:, part], deviation[:, part] = counted, means, np.sqrt(variance)
+    return Moments(samples, mean, deviation)
+
+
+def _parts(row: int, columns: int) -> Iterator[slice]:
+    """All columns, a few at a time: `row` values a column, of which a cache should hold some."""
+    step = max(1, _AT_ONCE // max(row, 1))
+    return (slice(first, min(first + step, columns)) for first in range(0, columns, step))
+
+
+def _before(values: npt.NDArray[_Number], length: int, since: int, part: slice) -> npt.NDArray[_Number]:
+    """(instrument, window, lag): the `length` values before each window of a part, in the order of time.
+
+    A copy whose last axis is contiguous: numpy sums it in an order that depends on its length alone.
+    """
+    first = since + part.start - length
+    seen = values[:, first : since + part.stop - 1]
+    return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(seen, length, axis=1))
 
 
 def lagged_medians(values: Floats, broken: Flags, length: int, min_samples: int, columns: int) -> Floats:
@@ -168,10 +188,18 @@ def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:
 
 def lagged_sums(values: Floats, length: int, columns: int) -> Floats:
     """Sum of each window and the `length` - 1 before it; NaN as soon as one is NaN."""
-    total = np.zeros((values.shape[0], columns))
-    for lag in range(length):
-        total += _lag(values, lag, columns)
+    total = np.empty((values.shape[0], columns))
+    for part in _parts(values.shape[0] * length, columns):
+        total[:, part] = _before(values, length, values.shape[1] - columns + 1, part).sum(axis=2)
     return total
+
+
+def unbroken(broken: Flags, length: int, columns: int) -> Flags:
+    """Whether neither the window nor one of the `length` - 1 before it is broken."""
+    places = np.arange(broken.shape[1])
+    broke = np.maximum.accumulate(np.where(broken, places, -1), axis=1)
+    whole: Flags = (places - broke >= length)[:, broken.shape[1] - columns :]
+    return whole
 
 
 def lagged_range(values: Floats, broken: Flags, length: int, columns: int) -> Floats:
@@ -195,10 +223,19 @@ def carry_forward(values: Floats, broken: Flags, limit: int, columns: int) -> Fl
 
     A broken window's own value is carried: it was seen. What was seen before says nothing of the time after.
     """
-    carried = _lag(values, 0, columns).copy()
-    whole = ~_lag(broken, 0, columns)
-    for lag in range(1, limit + 1):
-        earlier = _lag(values, lag, columns)
-        carried = np.where(np.isnan(carried) & whole, earlier, carried)
-        whole = whole & ~_lag(broken, lag, columns)
-    return carried
+    places = np.arange(values.shape[1])
+    seen = np.maximum.accumulate(np.where(np.isnan(values), -1, places), axis=1)
+    broke = np.maximum.accumulate(np.where(broken, places, -1), axis=1)
+    is_known = (seen >= 0) & (seen >= broke) & (places - seen <= limit)
+    carried = np.where(is_known, np.take_along_axis(values, np.maximum(seen, 0), axis=1), np.nan)
+    return _lag(carried, 0, columns)
+
+
+def lagged_greatest(values: Floats, length: int, columns: int) -> Floats:
+    """Greatest of each window and the `length` - 1 before it; NaN is passed over, and left where all are."""
+    greatest, reach = values, 1
+    while reach < length:
+        step = min(reach, length - reach)
+        later = np.fmax(greatest[:, step:], greatest[:, :-step])
+        greatest, reach = np.concatenate((greatest[:, :step], later), axis=1), reach + step
+    return _lag(greatest, 0, columns)

@@ -37,6 +37,7 @@ __all__ = [
     "INCIDENTS",
     "INSTRUMENTS",
     "KNOWN_INCIDENTS",
+    "PAST_WINDOWS",
     "QUOTES",
     "REFERENCE_PRICES",
     "REJECTED_FRAMES",
@@ -339,7 +340,11 @@ WINDOWS: Final = Relation(
             pl.Float64,
             "seconds of the window inside a gap that concerns the instrument, and more than its books",
         ),
-        Column("refused_frames", pl.Int32, "frames received in the window that could not be parsed"),
+        Column(
+            "refused_frames",
+            pl.Int32,
+            "frames received in the window that could not be parsed, and facts of it that are set aside",
+        ),
         Column("trade_completeness", pl.Float64, "completeness, only gaps of the trades counted"),
         Column(
             "flow_seconds", pl.Int32, "seconds with book flows, seen whole; the columns below are of these"
@@ -353,8 +358,55 @@ WINDOWS: Final = Relation(
         ),
         Column("bid_layers", pl.Int32, "levels of the group of bid_layered_max; 0: none", nullable=True),
         Column("ask_layers", pl.Int32, "levels of the group of ask_layered_max; 0: none", nullable=True),
+        Column(
+            "buy_sweep_count",
+            pl.Int32,
+            "buying orders with several fills: executions of one side in one millisecond",
+        ),
+        Column("sell_sweep_count", pl.Int32, "selling orders with several fills"),
+        Column(
+            "matched_count",
+            pl.Int32,
+            "trades in pairs of equal size and opposite sides, at most a second apart",
+        ),
+        Column("matched_volume", pl.Float64, "base units traded in such pairs, both sides counted"),
+        _measure("mark_close", "the last mark price"),
+        _measure("index_close", "the last index price"),
+        _measure("funding_rate", "the last funding rate: fraction a funding interval"),
     ),
 )
+
+_OF_THE_PAST: Final = (
+    "instrument_id",
+    "window_start",
+    "close",
+    "volume",
+    "buy_volume",
+    "sell_volume",
+    "trade_count",
+    "quote_count",
+    "book_count",
+    "spread_bps_mean",
+    "spread_bps_std",
+    "imbalance_mean",
+    "bid_depth_10bps",
+    "ask_depth_10bps",
+    "latency_ms_mean",
+    "completeness",
+    "book_completeness",
+    "trade_completeness",
+    "flow_changes",
+    "buy_sweep_count",
+    "sell_sweep_count",
+    "matched_count",
+    "matched_volume",
+    "mark_close",
+    "index_close",
+    "funding_rate",
+)
+
+PAST_WINDOWS: Final = Relation("", tuple(column for column in WINDOWS.columns if column.name in _OF_THE_PAST))
+"""What detectors may know of the windows before those they judge: an hour is read every few seconds."""
 
 FEATURES: Final = Relation(
     "surveillance.features",

@@ -114,9 +114,10 @@ class SurveillanceSettings:
                 known[scopes] = detector.thresholds.model_validate(merged)
             thresholds = known[scopes]
             if thresholds.enabled:
-                rows.append((number, *(float(getattr(thresholds, name)) for name in names)))
+                rows.append((number, *(getattr(thresholds, name) for name in names)))
         schema: dict[str, pl.DataType | type[pl.DataType]] = {"instrument_id": pl.Int16}
-        schema |= dict.fromkeys(map(limit, names), pl.Float64)
+        fields = detector.thresholds.model_fields
+        schema |= {limit(name): pl.String if fields[name].annotation is str else pl.Float64 for name in names}
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def cool_downs(self, detectors: Iterable[str], instruments: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """Facts → windows: what happened in each 5 seconds, and how much of it we saw.
 
-What lives here: the sums of trades, quotes and books over a window, and its completeness. What never does:
-anything that looks past its own window, the sums of book flows (`flows.py`).
+What lives here: the sums of trades, quotes, books and reference prices over a window, and its completeness.
+What never does: anything that looks past its own window, the sums of book flows (`flows.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from sentinet_dagster.surveillance.schema import WINDOW_US, WINDOWS
 __all__ = ["build_windows"]
 
 _TEN_BPS = 10e-4
+_SECOND_US = 1_000_000
+_REFERENCES = {"mark_close": "mark_price", "index_close": "index_price", "funding_rate": "funding_rate"}
 _OF_BOOKS = ("books", "book_flows")  # a gap of these leaves all else whole
 _Columns = dict[str, npt.NDArray[Any]]  # of Floats and Ints
 
@@ -30,6 +32,7 @@ def build_windows(
     quotes: pl.DataFrame,
     books: pl.DataFrame,
     book_flows: pl.DataFrame,
+    reference_prices: pl.DataFrame,
     feed_gaps: pl.DataFrame,
     rejected_frames: pl.DataFrame,
     instruments: pl.DataFrame,
@@ -46,6 +49,7 @@ def build_windows(
         quotes: schema.QUOTES. Those without a bid or an ask are counted and otherwise left out.
         books: schema.BOOKS. Those with an empty side likewise.
         book_flows: schema.BOOK_FLOWS. They are made of books and trades, so completeness does not count them.
+        reference_prices: schema.REFERENCE_PRICES.
         feed_gaps: schema.FEED_GAPS, all that overlap [start, end). A repaired gap is none. Of the others each
             counts in completeness, as a verdict needs everything; but one of the books alone leaves the rest
             whole and counts in book_completeness only. trade_completeness knows gaps of the trades and those
@@ -75,6 +79,7 @@ def build_windows(
     columns |= flow_columns(
         *_sorted_facts(book_flows.with_columns(flow_order=FLOW_ORDER), "flow_order", grid), size
     )
+    columns |= _reference_columns(*_sorted_facts(reference_prices, "received_at", grid), size)
     columns |= _latency_columns([_latencies(*kind, size) for kind in facts], size)
     executions = np.maximum(columns["trade_count"], 1)
     columns["order_trade_ratio"] = (columns["quote_count"] + columns["book_count"]) / executions
@@ -116,7 +121,63 @@ def _trade_columns(trades: pl.DataFrame, places: Ints, size: int) -> _Columns:
         "notional": notional,
         "vwap": np.divide(notional, volume, out=np.full(size, np.nan), where=volume > 0),
         "trade_count": runs.total(trades["fills"].cast(pl.Int64).to_numpy()),
+        **_sweep_columns(trades, places, size),
+        **_matched_columns(trades, places, size),
     }
+
+
+def _sweep_columns(trades: pl.DataFrame, places: Ints, size: int) -> _Columns:
+    """Taker orders that took more than one resting order: several fills of one side in one millisecond."""
+    millisecond, aggressor = trades["time"].to_physical().to_numpy() // 1000, trades["aggressor"].to_numpy()
+    begins = np.zeros(len(trades), dtype=np.bool_)
+    begins[:1] = True
+    for key in (places, millisecond, aggressor):
+        begins[1:] |= key[1:] != key[:-1]
+    orders = np.cumsum(begins) - 1
+    fills = Runs(orders, int(begins.sum())).total(trades["fills"].cast(pl.Int64).to_numpy())
+    place, side = places[begins], aggressor[begins]
+    return {
+        name: np.bincount(place[(fills > 1) & (side == sign)], minlength=size)
+        for name, sign in (("buy_sweep_count", 1), ("sell_sweep_count", -1))
+    }
+
+
+def _matched_columns(trades: pl.DataFrame, places: Ints, size: int) -> _Columns:
+    """Trades that undo each other: equal size, opposite sides, a second or less apart.
+
+    Of trades of one size each is held against the one before it only, and is part of one pair at most: of
+    buy, sell, buy the first two are a pair.
+    """
+    traded, sides = trades["size"].to_numpy(), trades["aggressor"].to_numpy()
+    times = trades["time"].to_physical().to_numpy()
+    order = np.lexsort((np.arange(len(trades)), traded, places))
+    place, amount, side, time = places[order], traded[order], sides[order], times[order]
+    undoes = np.zeros(len(order), dtype=np.bool_)
+    undoes[1:] = (
+        (place[1:] == place[:-1])
+        & (amount[1:] == amount[:-1])
+        & (side[1:] == -side[:-1])
+        & (side[1:] != 0)
+        & (time[1:] - time[:-1] <= _SECOND_US)
+    )
+    # In a chain of such, every second one closes a pair.
+    begins = np.flatnonzero(~undoes)
+    chain = np.arange(len(order)) - np.repeat(begins, np.diff(np.append(begins, len(order))))
+    closes = undoes & (chain % 2 == 1)
+    return {
+        "matched_count": np.bincount(place[closes], minlength=size) * 2,
+        "matched_volume": 2 * Runs(place[closes], size).total(amount[closes]),
+    }
+
+
+def _reference_columns(prices: pl.DataFrame, places: Ints, size: int) -> _Columns:
+    """The last that was said of each; a venue may say them apart."""
+    columns: _Columns = {}
+    for name, source in _REFERENCES.items():
+        said = prices[source].is_not_null().to_numpy()
+        values = prices[source].fill_null(np.nan).to_numpy()
+        columns[name] = Runs(places[said], size).last(values[said])
+    return columns
 
 
 def _quote_columns(quotes: pl.DataFrame, places: Ints, size: int) -> _Columns:

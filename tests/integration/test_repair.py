@@ -17,6 +17,7 @@ import pytest
 
 from ingest_daemon.venues import VENUES, Credentials, HistoryProtocol, KeyedVenueProtocol
 from ingest_daemon.venues.simulated import SimulatedMarket
+from sentinet_dagster.runtime.history import take_in
 from sentinet_dagster.runtime.venue_dialects import Fill
 from sentinet_dagster.runtime.venue_dialects.products import Product
 from sentinet_dagster.runtime.venue_server import VenueServer
@@ -165,6 +166,7 @@ async def test_trades_that_were_missed_are_fetched_once_and_their_gaps_are_repai
         venues, environment = settings(server)
         write_venues(tmp_path, venues)
         watch(database_url, products)
+        environment["SENTINET_INGEST_RECORD"] = str(tmp_path / "recording")
         async with running_daemon(database_url, tmp_path, environment) as daemon:
             await until(lambda: set(stored(database_url)) == set(TRADES))
             await asyncio.sleep(SETTLED_S)
@@ -191,6 +193,32 @@ async def test_trades_that_were_missed_are_fetched_once_and_their_gaps_are_repai
     assert fetched[WITHOUT] == 0
     assert not all(told[TOO_SHORT])
     assert touched_by_repairs(database_url)
+
+    as_received = everything(database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute("truncate market.trades, market.feed_gaps, ops.ingest_batches")
+    await asyncio.to_thread(take_in, database_url, [tmp_path / "recording"], {})
+    assert everything(database_url) == as_received
+
+
+def everything(database_url: str) -> list[tuple[object, ...]]:
+    """All trades, and all gaps with whether they are repaired."""
+    with psycopg.connect(database_url) as connection:
+        trades = connection.execute(
+            """
+            select instrument_id, trade_id, occurred_at, received_at, price, size, aggressor, fills
+            from market.trades order by instrument_id, trade_id
+            """
+        ).fetchall()
+        told = connection.execute(
+            """
+            select
+                venue, channel, relation, instrument_id, started_at, ended_at, cause, detail,
+                repaired_at is not null
+            from market.feed_gaps order by venue, channel, relation, instrument_id, started_at
+            """
+        ).fetchall()
+    return [*trades, *told]
 
 
 def are_repaired(found: dict[str, list[bool]]) -> bool:

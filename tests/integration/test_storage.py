@@ -233,7 +233,7 @@ def test_a_changed_value_is_applied_and_the_rest_left_alone(
     assert after["ops.ingest_batches"][0] == 14 * DAY
 
 
-# Rows that stay: instruments, alerts and what became of them, models, and what is remembered in a few rows.
+# Rows that stay: instruments, alerts with their life and incidents, models, what is remembered in a few rows.
 KEPT_WHATEVER_THEIR_AGE = {
     "market.instruments",
     "model.models",
@@ -243,6 +243,7 @@ KEPT_WHATEVER_THEIR_AGE = {
     "surveillance.alert_events",
     "surveillance.alerts",
     "surveillance.failed_ranges",
+    "surveillance.incidents",
     "surveillance.late_hours",
 }
 
@@ -304,6 +305,9 @@ def test_the_names_of_the_community_edition_are_the_servers(
     as_if = (SQL / "timescale.sql").read_text().replace("'timescale'\n", "'apache'\n")
     assert as_if != (SQL / "timescale.sql").read_text()
     owner.execute("select set_config('sentinet.to_hypertables', 'off', false)")
+    known = "select count(*) from pg_settings where name = %s"
+    for setting in ("timescaledb.license", "timescaledb.max_tuples_decompressed_per_dml_transaction"):
+        assert owner.execute(known, [setting]).fetchone() == (1,)
     with pytest.raises(psycopg.errors.FeatureNotSupported) as refusal:
         owner.execute(as_if.encode())
     assert "timescaledb.enable_columnstore" in str(refusal.value.diag.context)

@@ -8,6 +8,21 @@ newest as (
     select max(bucket) as bucket from {{ ref('trade_bars_1m') }}
 ),
 
+-- One pass over a day of bars, however many instruments there are.
+day as (
+    select
+        bars.instrument_id,
+        (array_agg(bars.open order by bars.bucket))[1] as open,
+        max(bars.high) as high,
+        min(bars.low) as low,
+        sum(bars.volume) as volume,
+        sum(bars.notional) as notional,
+        sum(bars.trade_count)::bigint as trade_count
+    from {{ ref('trade_bars_1m') }} as bars
+    inner join newest on bars.bucket > newest.bucket - interval '1 day'
+    group by bars.instrument_id
+),
+
 alerts as (
     select
         alerts.instrument_id,
@@ -43,17 +58,7 @@ select
     coalesce(alerts.unresolved_alerts_24h, 0) as unresolved_alerts_24h
 from instruments
 cross join newest
-left join lateral (
-    select
-        (array_agg(bars.open order by bars.bucket))[1] as open,
-        max(bars.high) as high,
-        min(bars.low) as low,
-        sum(bars.volume) as volume,
-        sum(bars.notional) as notional,
-        sum(bars.trade_count)::bigint as trade_count
-    from {{ ref('trade_bars_1m') }} as bars
-    where bars.instrument_id = instruments.instrument_id and bars.bucket > newest.bucket - interval '1 day'
-) as day on true
+left join day on instruments.instrument_id = day.instrument_id
 left join lateral (
     select
         bars.bucket,
@@ -63,12 +68,13 @@ left join lateral (
     order by bars.bucket desc
     limit 1
 ) as last_bar on true
+-- Of the table under quote_bars_1m: the last row of a view is found by reading all of it.
 left join lateral (
     select
         bars.spread_bps_mean,
-        bars.liquidity_score,
+        1000 / nullif(bars.spread_bps_mean, 0) as liquidity_score,
         bars.order_imbalance
-    from {{ ref('quote_bars_1m') }} as bars
+    from {{ ref('quote_spreads_1m') }} as bars
     where bars.instrument_id = instruments.instrument_id
     order by bars.bucket desc
     limit 1

@@ -16,17 +16,29 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Flags
+from sentinet_dagster.surveillance.rolling import Flags, Floats, unbroken
 from sentinet_dagster.surveillance.schema import VERDICTS
 
-__all__ = ["Detector", "Evidence", "EvidenceLevel", "Inputs", "Lookback", "Thresholds", "limit", "verdicts"]
+__all__ = [
+    "Detector",
+    "Evidence",
+    "EvidenceLevel",
+    "Inputs",
+    "Lookback",
+    "Thresholds",
+    "limit",
+    "limits",
+    "strongest",
+    "verdicts",
+]
 
-EvidenceLevel = Literal["trades", "L1", "L2", "derived"]
-"""What a verdict rests on: executions, the best bid and ask, the book, or other judgements."""
+EvidenceLevel = Literal["trades", "L1", "L2", "derived", "feed"]
+"""What a verdict rests on: executions, best bid and ask, book, other judgements, or how data arrives."""
 
 Evidence = Mapping[str, Any]  # JSON values: what a row of the struct column `evidence` holds
 
@@ -37,6 +49,11 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     enabled: bool = True
     cool_down_s: float = Field(default=300.0, ge=5, le=1800)
     """Windows that fire no further apart are one alert."""
+
+    @classmethod
+    def numbers(cls) -> tuple[str, ...]:
+        """The names of the detector's own thresholds."""
+        return tuple(name for name in cls.model_fields if name not in Thresholds.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +87,7 @@ class Lookback:
 class Inputs:
     """The past. Each frame covers [start - its part of the look-back, end), as far as there are rows."""
 
-    windows: pl.DataFrame  # schema.WINDOWS
+    windows: pl.DataFrame  # schema.WINDOWS; of those before start, what schema.PAST_WINDOWS has
     features: pl.DataFrame  # schema.FEATURES
     correlations: pl.DataFrame  # schema.CORRELATIONS
     scores: pl.DataFrame  # schema.SCORES
@@ -92,6 +109,10 @@ class Inputs:
         """Where there is no window, or one less whole than the floor: nothing before it is anybody's past."""
         values, present = grid.matrices(self.windows, ["completeness"])
         return ~present | (values["completeness"] < self.completeness_floor)
+
+    def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
+        """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
+        return unbroken(self.broken(grid), length, columns)
 
 
 class Detector(Protocol):
@@ -149,6 +170,32 @@ def limit(name: str) -> str:
     'limit:price_z'
     """
     return f"limit:{name}"
+
+
+def limits(thresholds: pl.DataFrame, grid: Grid, name: str) -> Floats:
+    """A threshold as a column over the instruments of the grid; NaN where the detector is switched off."""
+    own = dict(thresholds.select("instrument_id", limit(name)).iter_rows())
+    return np.array([[own.get(number, np.nan)] for number in grid.instrument_ids.tolist()]).reshape(-1, 1)
+
+
+def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> pl.DataFrame:
+    """Of several rows an instrument and window that one which fires and is the greatest.
+
+    Args:
+        frame: with window_start and instrument_id.
+        fires: a condition that cannot be told does not hold.
+        size: what is compared among those that fire, and else among all.
+        tie: the column of which the least is taken where sizes are equal.
+
+    Returns:
+        The rows, with a column `fires`.
+    """
+    by = ["window_start", "instrument_id"]
+    return (
+        frame.with_columns(fires.fill_null(False).alias("fires"))
+        .sort(*by, "fires", size, tie, descending=[False, False, True, True, False], nulls_last=True)
+        .unique(by, keep="first", maintain_order=True)
+    )
 
 
 def verdicts(

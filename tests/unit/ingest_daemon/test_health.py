@@ -12,6 +12,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingest_daemon.drift import Change
 from ingest_daemon.health import Health, serve
 from ingest_daemon.hours import MarketHours
 
@@ -30,6 +31,7 @@ def counts(state: str = "live", frames: int = 0) -> SimpleNamespace:
         not_kept=4,
         refused=2,
         reconnects=3,
+        drift={Change("trade", "data.p", "missing_field"): 5},
     )
 
 
@@ -151,6 +153,8 @@ async def test_the_numbers_are_there_as_they_are_now() -> None:
     assert samples["sentinet_ingest_rejected_frames_not_kept_total", "here"] == 4
     assert samples["sentinet_ingest_refused_requests_total", "here"] == 2
     assert samples["sentinet_ingest_reconnects_total", "here"] == 3
+    changed = ("missing_field", "trade", "data.p", "here")
+    assert samples["sentinet_ingest_drifted_fields_total", *changed] == 5
     assert samples["sentinet_ingest_feed_live", "here"] == 1
     assert samples["sentinet_ingest_rows_total", "trades", "here"] == 4
     assert samples[("sentinet_ingest_queue_bytes",)] == 77

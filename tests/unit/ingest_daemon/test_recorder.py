@@ -12,8 +12,8 @@ import structlog
 
 from ingest_daemon import recorder as module
 from ingest_daemon.events import FeedGap, GapCause
-from ingest_daemon.recorder import Recorder, VenueRecording
-from ingest_daemon.recording import Closed, Connection, Gap, Missed, answer_of
+from ingest_daemon.recorder import Recorder, Tape, VenueRecording
+from ingest_daemon.recording import Closed, Connection, Gap, Missed, Step, answer_of
 from ingest_daemon.recording_files import find_recordings
 from ingest_daemon.venues import Request
 
@@ -80,10 +80,35 @@ def test_a_connection_that_is_over_is_completed_while_others_go_on(tmp_path: Pat
         second = here.connect()  # opened before the first is closed: rotated without a hole
         second.frame(b"{}", START)
         first.close(START)
-        wait_until(lambda: len(list(tmp_path.rglob("*.zst"))) == 1)
-        assert len(list(tmp_path.rglob("*.part"))) == 1
+        wait_until(lambda: [len(list(tmp_path.rglob(f"*.{end}"))) for end in ("zst", "part")] == [1, 1])
         second.frame(b"[]", START + 1)
     assert contents(tmp_path) == [[b"{}", Closed(START)], [b"{}", b"[]"]]
+
+
+def test_a_change_of_sockets_is_in_both_files_and_the_new_one_says_whom_it_follows(tmp_path: Path) -> None:
+    with running(tmp_path) as recorder:
+        here = venue_of(recorder)
+        old = Tape(here)
+        assert not old.has_begun
+        old.step("begun")  # of which there is nothing yet
+        assert old.connect is not None
+        first = old.connect()
+        old.step("begun")
+        new = Tape(here, old)
+        assert new.connect is not None
+        second = new.connect()
+        new.step("done")
+        first.close(START)  # and its file is completed
+        old.step("given_up")
+        new.settle()
+        second.close(START)
+        new.settle()
+        assert (first.head.after, second.head.after) == ("", first.head.opened)
+    assert contents(tmp_path) == [
+        [Step("begun"), Closed(START)],
+        [Step("done"), Step("settled"), Closed(START)],
+    ]
+    assert Tape(None).connect is None
 
 
 def test_what_is_flushed_can_be_read_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_daemon.batcher import Batch, Limits
 from ingest_daemon.errors import ConfigError, RecordingError
-from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.events import FeedGap, GapCause, Trade
 from ingest_daemon.recording import (
     Answer,
     Closed,
@@ -24,6 +24,8 @@ from ingest_daemon.recording import (
     Gap,
     Missed,
     Note,
+    Repair,
+    Step,
     answer_of,
     file_name,
     line_of,
@@ -140,6 +142,7 @@ def test_recordings_are_merged_by_receive_time_and_then_by_file(tmp_path: Path) 
     )
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["BTCUSDT", "ETHUSDT"]), st.integers(0, 6))), st.integers(1, 5))
 def test_every_frame_is_a_row_or_a_duplicate_of_its_own_stream(
     tmp_path_factory: pytest.TempPathFactory, sent: list[tuple[str, int]], rows: int
@@ -248,12 +251,21 @@ def diff(first: int, last: int, symbol: str = "BTCUSDT") -> bytes:
     ).encode()
 
 
-def made(folder: Path, *parts: Sequence[tuple[int, bytes | Note]], venue: str = "here") -> list[Path]:
+OPENED = "20240808T235414.000000Z"
+LATER = "20240808T235415.000000Z"
+
+
+def made(
+    folder: Path,
+    *parts: Sequence[tuple[int, bytes | Note]],
+    venue: str = "here",
+    opened: str = OPENED,
+    after: str = "",
+) -> list[Path]:
     """A connection's files, each with the seconds and contents of its lines."""
-    opened = "20240808T235414.000000Z"
     paths = []
     for number, lines in enumerate(parts):
-        head = Connection(venue, "binance_spot", ("BTCUSDT", "ETHUSDT"), CHANNELS, opened, number)
+        head = Connection(venue, "binance_spot", ("BTCUSDT", "ETHUSDT"), CHANNELS, opened, number, after)
         content = [
             line_of(START_NS // 1_000 + at * 1_000_000, what) for at, what in [(lines[0][0], head), *lines]
         ]
@@ -395,3 +407,66 @@ def test_a_flood_of_frames_that_cannot_be_parsed_is_counted_and_not_kept(tmp_pat
     assert report.streams["here/other"].refused == 10_000
     assert len(rows) < 30
     assert sum(row.frames for row in rows) == 10_000
+
+
+def bought(number: int) -> bytes:
+    return trade(number).encode()
+
+
+def test_a_change_of_sockets_is_replayed_as_it_was_made(tmp_path: Path) -> None:
+    """What both said is there once; what the new one said first goes on when it leads."""
+    sink = Memory()
+    old = [
+        (0, bought(1)), (2, Step("begun")), (3, bought(2)), (6, bought(3)), (9, bought(4)),
+        (10, Closed(None)),
+    ]  # fmt: skip
+    new = [
+        (4, bought(2)), (5, bought(3)), (7, bought(4)), (8, Step("done")), (11, bought(3)), (12, bought(5)),
+        (13, Step("settled")), (14, bought(6)),
+    ]  # fmt: skip
+    made(tmp_path, old)
+    made(tmp_path, new, opened=LATER, after=OPENED)
+
+    report = replay_files([tmp_path], sink, {})
+
+    assert [number for _, number in sink.trades] == [1, 2, 3, 4, 5, 6]
+    stream = report.streams["here/btcusdt@trade"]
+    assert (stream.frames, stream.rows, stream.duplicates) == (10, 6, 4)
+
+
+def test_a_change_that_was_given_up_leaves_the_old_one_alone(tmp_path: Path) -> None:
+    sink = Memory()
+    old = [(0, bought(1)), (1, Step("begun")), (4, bought(2)), (5, Step("given_up")), (7, bought(3))]
+    new = [(2, bought(2)), (3, bought(3)), (6, Step("given_up")), (8, bought(9)), (9, Closed(None))]
+    made(tmp_path, old)
+    made(tmp_path, new, opened=LATER, after=OPENED)
+
+    report = replay_files([tmp_path], sink, {})
+
+    assert [number for _, number in sink.trades] == [1, 2, 3]
+    stream = report.streams["here/btcusdt@trade"]
+    assert (stream.frames, stream.rows, stream.duplicates) == (6, 3, 3)
+
+
+def test_a_change_whose_beginning_is_lost_is_two_connections(tmp_path: Path) -> None:
+    sink = Memory()
+    made(tmp_path, [(0, bought(1)), (3, bought(3))])
+    made(tmp_path, [(1, bought(2)), (2, Step("done")), (4, bought(4))], opened=LATER, after=OPENED)
+    replay_files([tmp_path], sink, {})
+    assert [number for _, number in sink.trades] == [1, 2, 3, 4]
+
+
+def test_what_was_fetched_afterwards_is_replayed_under_the_number_that_its_instrument_has(
+    tmp_path: Path,
+) -> None:
+    sink = Memory()
+    at = START_NS // 1_000
+    missed = Trade(77, 5, at, at + 9_000_000, 1.5, 2.0, -1, 3)
+    gap = FeedGap("here", "trade", 1, at, at + 1, GapCause.DISCONNECTED, relation="trades", is_repaired=True)
+    made(tmp_path, [(0, bought(1)), (9, Repair("ETHUSDT", (missed,))), (9, Gap(gap))])
+
+    report = replay_files([tmp_path], sink, {})
+
+    assert of(sink, "trades")[1:] == [msgspec.structs.replace(missed, instrument_id=1)]
+    assert of(sink, "feed_gaps") == [gap]
+    assert report.streams["here/rest"].rows == 1

@@ -236,3 +236,35 @@ def test_a_disk_that_takes_nothing_leaves_the_batch_with_the_caller(tmp_path: Pa
         (tmp_path / "away").rename(tmp_path / "spool")
         spool.append(batch(2))
         assert numbers(drained(spool)) == [2]
+
+
+def test_a_damaged_segment_gives_room_like_any_other_and_says_what_it_lacks(tmp_path: Path) -> None:
+    limit = 65_536
+
+    def mixed(number: int) -> Batch:
+        at = 1_000 * number
+        quotes = [Quote(1, at + i, None, at + i, i / 7, i / 3, i / 11, 1.0) for i in range(20)]
+        return batch_of("here", [Trade(1, number, at, at, 1.0, 2.0, 1), *quotes])
+
+    with opened(tmp_path, limit) as spool:
+        for number in range(60):
+            spool.append(mixed(number))
+    first, *_ = segments(tmp_path)
+    data = bytearray(first.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    first.write_bytes(data)
+
+    with opened(tmp_path, limit) as spool:
+        for number in range(60, 200):
+            spool.append(mixed(number))
+            assert spool.bytes <= limit
+        assert first.stat().st_size < len(data) / 2  # its quotes are given up
+        found = drained(spool)
+
+    missing = set(range(200)) - set(numbers(found))
+    assert len(missing) == 1  # the record that was hit; no trade was shed
+    (hit,) = missing
+    damage = [gap for gap in gaps(found) if gap.cause is GapCause.SPOOL_DAMAGED]
+    assert {gap.relation for gap in damage} == set(RELATIONS)
+    assert all(gap.started_at <= 1_000 * hit <= gap.ended_at for gap in damage)
+    assert GapCause.SHED in {gap.cause for gap in gaps(found)}

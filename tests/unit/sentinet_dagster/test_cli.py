@@ -27,6 +27,7 @@ COMMANDS = [
     "replay",
     "alerts",
     "backfill",
+    "check",
     "benchmark",
     "venues",
     "rollups",
@@ -115,7 +116,7 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
     assert told.pop("problems") == []
     assert told == {
         "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
-        "addresses": {}, "feeds": {}, "judging": {}, "latency": {}, "dagster": None,
+        "addresses": {}, "feeds": {}, "drift": [], "judging": {}, "latency": {}, "dagster": None,
     }  # fmt: skip
 
 

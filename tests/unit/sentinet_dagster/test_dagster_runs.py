@@ -5,7 +5,7 @@ from __future__ import annotations
 from sentinet_dagster.assets.dagster_runs import KEPT
 from sentinet_dagster.definitions import defs
 
-DAILY = {"retrain_models_daily", "maintain_storage_daily"}
+DAILY = {"retrain_models_daily", "maintain_storage_daily", "check_quality_daily"}
 
 
 def test_every_job_that_runs_often_is_pruned() -> None:

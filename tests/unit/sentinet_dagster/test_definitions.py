@@ -44,7 +44,7 @@ VIEWS = {
     "rollup/alert_outcomes": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
     "rollup/market_overview": [
         "rollup/feed_quality_1h",
-        "rollup/quote_bars_1m",
+        "rollup/quote_spreads_1m",
         NAMES,
         "rollup/trade_bars_1m",
         "surveillance/alerts",
@@ -63,7 +63,7 @@ GRAPH = {
     INSTRUMENTS: [],
     **CONTINUOUS,
     **VIEWS,
-    "surveillance/windows": [f"market/{name}" for name in MARKET if name != "reference_prices"],
+    "surveillance/windows": [f"market/{name}" for name in MARKET],
     "surveillance/features": ["surveillance/windows"],
     "surveillance/correlations": ["surveillance/features"],
     "surveillance/scores": ["surveillance/features"],
@@ -89,6 +89,7 @@ JOBS = {
     ],
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
+    "check_quality_daily": [],
     "prune_runs_hourly": ["ops/dagster_runs"],
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
@@ -98,18 +99,28 @@ SCHEDULES = {
     "refresh_rollups_minutely_schedule": ("* * * * *", "refresh_rollups_minutely"),
     "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
+    "check_quality_daily_schedule": ("20 2 * * *", "check_quality_daily"),
     "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
-CHECKS = [
-    "market/trades:trades_have_no_unexplained_gaps",
-    "surveillance/alerts:alerts_keep_up",
-    "surveillance/alerts:alerts_stand_on_evidence",
-    "surveillance/alerts:no_range_keeps_failing",
-    "surveillance/windows:windows_have_no_holes",
-]
+FACTS = ["book_flows", "books", "quotes", "reference_prices", "trades"]
+JUDGED = ["alerts", "correlations", "features", "findings", "scores", "windows"]
+CHECKS = sorted(
+    [
+        *(f"market/{name}:{name}_are_fresh" for name in FACTS),
+        *(f"market/{name}:{name}_are_sound" for name in FACTS),
+        *(f"market/{name}:columns_are_as_known" for name in [*MARKET, "instruments"]),
+        *(f"surveillance/{name}:columns_are_as_known" for name in JUDGED),
+        "surveillance/alerts:alerts_are_sound",
+        "surveillance/alerts:alerts_keep_up",
+        "surveillance/alerts:no_range_keeps_failing",
+        "surveillance/windows:facts_were_sound",
+        "surveillance/windows:new_windows_are_sound",
+        "surveillance/windows:windows_are_sound",
+    ]
+)
 
 
 def test_assets_and_what_each_stands_on() -> None:
@@ -167,13 +178,15 @@ def test_jobs_check_what_they_say() -> None:
         keys = defs.resolve_job_def(job).asset_layer.asset_graph.asset_check_keys
         return {key.asset_key.path[0] for key in keys}
 
-    assert checked("check_judgement_hourly") == {"market", "surveillance"}
+    assert checked("check_judgement_hourly") == {"market", "rollup", "surveillance"}
+    assert checked("check_quality_daily") == {"market", "rollup", "surveillance"}
     assert checked("check_rollups_hourly") == {"rollup"}
     assert checked("refresh_rollups_minutely") == set()
 
 
 def test_loading_imports_nothing_slow_and_warns_of_nothing() -> None:
     slow = ["sklearn", "scipy", "adbc_driver_postgresql", "pyarrow", "dbt", "dagster_dbt"]
+    slow += ["great_expectations", "pandas"]
     code = f"import sys, sentinet_dagster.definitions\nprint([m for m in {slow} if m in sys.modules])"
     loaded = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True

@@ -8,9 +8,12 @@ from types import ModuleType
 import pytest
 
 from sentinet_dagster import partitions, queries, settings
+from sentinet_dagster.quality import expectations
 
 
-@pytest.mark.parametrize("module", [partitions, queries, settings], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [partitions, queries, settings, expectations], ids=lambda module: module.__name__
+)
 def test_examples_hold(module: ModuleType) -> None:
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0

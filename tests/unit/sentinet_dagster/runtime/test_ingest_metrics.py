@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from ingest_daemon.drift import Change
 from ingest_daemon.health import Health
 from sentinet_dagster.runtime.ingest_metrics import fetch_counts, median_delay_s, rate, read_counts
 
@@ -18,11 +19,13 @@ class Counts:
     not_kept: int = 0
     refused: int = 0
     reconnects: int = 0
+    drift: dict[Change, int] = field(default_factory=dict)
 
 
 def test_the_daemons_own_page_is_understood() -> None:
     health = Health()
-    health.watch({"binance": Counts("live", 120), "okx": Counts("lost", 7)})
+    changed = {Change("trade", "data.X", "new_field"): 3}
+    health.watch({"binance": Counts("live", 120), "okx": Counts("lost", 7, drift=changed)})
     health.rows.labels("binance", "trades").inc(40)
     health.rows.labels("okx", "quotes").inc(2)
     for seconds in (0.02, 0.02, 0.2):
@@ -32,6 +35,7 @@ def test_the_daemons_own_page_is_understood() -> None:
     assert counts.all_frames == 127
     assert counts.live == {"binance": True, "okx": False}
     assert counts.rows == 42
+    assert counts.drift == {("okx", "trade", "data.X", "new_field"): 3}
     delay = median_delay_s({}, counts.delay_buckets)
     assert delay is not None
     assert 0.01 < delay <= 0.025

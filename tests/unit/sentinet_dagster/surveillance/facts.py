@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.schema import TIME, Relation
+from sentinet_dagster.surveillance.schema import TIME, Column, Relation
 from sentinet_dagster.surveillance.windows import build_windows
 
 START = datetime(2024, 3, 1, 10, tzinfo=UTC)
@@ -23,9 +23,16 @@ def at(seconds: float) -> datetime:
 
 
 def frame(relation: Relation, rows: Sequence[dict[str, Any]], **defaults: Any) -> pl.DataFrame:
-    """Rows of a relation; what neither `rows` nor `defaults` say is null."""
-    filled = [{name: row.get(name, defaults.get(name)) for name in relation.names} for row in rows]
+    """Rows of a relation; what neither `rows` nor `defaults` say is null, or nothing, or whole."""
+    ordinary = {column.name: _ordinary(column) for column in relation.columns} | defaults
+    filled = [{name: row.get(name, ordinary[name]) for name in relation.names} for row in rows]
     return relation.conform(pl.DataFrame(filled, schema=relation.schema))
+
+
+def _ordinary(column: Column) -> Any:
+    if column.nullable or not column.dtype.is_numeric():
+        return None
+    return 1 if column.name.endswith("completeness") else 0
 
 
 def instruments(count: int = 2, venue: str = "north") -> pl.DataFrame:
@@ -65,6 +72,7 @@ def windows_of(
     quotes: Sequence[dict[str, Any]] = (),
     books: Sequence[dict[str, Any]] = (),
     flows: Sequence[dict[str, Any]] = (),
+    prices: Sequence[dict[str, Any]] = (),
     gaps: Sequence[dict[str, Any]] = (),
     refused: Sequence[dict[str, Any]] = (),
     seconds: int = 10,
@@ -76,6 +84,7 @@ def windows_of(
         frame(schema.QUOTES, quotes),
         frame(schema.BOOKS, books),
         frame(schema.BOOK_FLOWS, flows),
+        frame(schema.REFERENCE_PRICES, prices),
         frame(schema.FEED_GAPS, gaps, gap_id=1, venue="north", cause="disconnected", detail=""),
         frame(
             schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON", frames=1
@@ -92,6 +101,7 @@ class Facts:
     quotes: pl.DataFrame
     books: pl.DataFrame
     flows: pl.DataFrame
+    prices: pl.DataFrame
     gaps: pl.DataFrame
     refused: pl.DataFrame
     instruments: pl.DataFrame
@@ -102,6 +112,7 @@ class Facts:
             self.quotes,
             self.books,
             self.flows,
+            self.prices,
             self.gaps,
             self.refused,
             self.instruments,
@@ -189,6 +200,12 @@ def random_facts(seed: int, minutes: int, count: int = 3, per_minute: int = 120)
     half = random.uniform(0.005, 0.1, rows)
     quotes = stamps() | {"update_id": np.arange(rows), "bid_price": mid - half, "ask_price": mid + half}
     quotes |= {"bid_size": random.exponential(2.0, rows), "ask_size": random.exponential(2.0, rows)}
+    prices = stamps() | {"index_price": [None if one < mid[0] else one for one in mid]}
+    prices |= {
+        "mark_price": mid + 0.01,
+        "funding_rate": random.normal(0, 1e-4, rows),
+        "next_funding_at": None,
+    }
     steps = 0.02 * np.arange(5)
     books = stamps() | {"update_id": np.arange(rows)}
     books |= {
@@ -210,6 +227,7 @@ def random_facts(seed: int, minutes: int, count: int = 3, per_minute: int = 120)
         schema.QUOTES.conform(pl.DataFrame(quotes)),
         schema.BOOKS.conform(pl.DataFrame(books)),
         random_flows(random, count, minutes * 60),
+        schema.REFERENCE_PRICES.conform(pl.DataFrame(prices)),
         frame(schema.FEED_GAPS, gaps, gap_id=1, venue="north", cause="stale", detail=""),
         frame(schema.REJECTED_FRAMES, refused, rejected_frame_id=1, venue="north", error="not JSON"),
         instruments(count),

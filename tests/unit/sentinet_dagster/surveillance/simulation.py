@@ -91,6 +91,7 @@ def windows() -> pl.DataFrame:
         _as_frame(events[Quote], schema.QUOTES),
         schema.BOOKS.empty(),
         schema.BOOK_FLOWS.empty(),
+        schema.REFERENCE_PRICES.empty(),
         schema.FEED_GAPS.empty(),
         schema.REJECTED_FRAMES.empty(),
         known,

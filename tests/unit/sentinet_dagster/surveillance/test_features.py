@@ -24,7 +24,14 @@ def window(number: int, price: float | None, **more: Any) -> dict[str, Any]:
 
 def windows(rows: list[dict[str, Any]]) -> pl.DataFrame:
     zeros = {"volume": 0.0, "buy_volume": 0.0, "sell_volume": 0.0, "notional": 0.0, "order_trade_ratio": 0.0}
-    counts = {"trade_count": 0, "quote_count": 0, "book_count": 0, "refused_frames": 0}
+    counts = {
+        "trade_count": 0,
+        "quote_count": 0,
+        "book_count": 0,
+        "refused_frames": 0,
+        "buy_sweep_count": 0,
+        "sell_sweep_count": 0,
+    }
     return frame(
         schema.WINDOWS,
         rows,

@@ -38,7 +38,7 @@ def findings(
     filled = known | dict.fromkeys(("completeness", "book_completeness", "trade_completeness"), 1.0)
     filled = {name: 0 if value is None else value for name, value in filled.items()}
     filled |= {"trade_count": 3, "quote_count": 7}
-    return build_findings(
+    said = build_findings(
         frame(schema.WINDOWS, windows, **filled),
         frame(schema.FEATURES, features, price_z_samples=60, order_trade_ratio=1.0, completeness=1.0),
         schema.CORRELATIONS.empty(),
@@ -49,6 +49,7 @@ def findings(
         START + COUNT * WINDOW,
         "code",
     )
+    return said.filter(pl.col("detector") == "volatility_spike")
 
 
 def fired(said: pl.DataFrame) -> list[int]:

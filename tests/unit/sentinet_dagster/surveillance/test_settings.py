@@ -57,7 +57,10 @@ def test_a_detector_can_be_off_for_a_scope() -> None:
             {"models": {"isolation_forest": {"tree": 1}}},
             "models.isolation_forest.tree is no key; there are trees, ",
         ),
-        (scopes(default={"spoofin": {}}), "detectors.default.spoofin is no detector; there are decoupling, "),
+        (
+            scopes(default={"spoofin": {}}),
+            "detectors.default.spoofin is no detector; there are basis_stress, ",
+        ),
         (
             scopes(kinds={"spot": {"spoofing": {"imbalance": "x"}}}),
             "detectors.kinds.spot.spoofing.imbalance is 'x': ",

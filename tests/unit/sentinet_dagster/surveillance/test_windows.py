@@ -213,7 +213,8 @@ def test_inactive_instruments_have_no_windows() -> None:
     known = instruments(2).with_columns(is_active=pl.col("instrument_id") == 2)
     trades = frame(schema.TRADES, [trade(1, 1.0), trade(1, 1.0, instrument_id=2)])
     nothing = (
-        schema.QUOTES, schema.BOOKS, schema.BOOK_FLOWS, schema.FEED_GAPS, schema.REJECTED_FRAMES,
+        schema.QUOTES, schema.BOOKS, schema.BOOK_FLOWS, schema.REFERENCE_PRICES, schema.FEED_GAPS,
+        schema.REJECTED_FRAMES,
     )  # fmt: skip
     windows = build_windows(trades, *(relation.empty() for relation in nothing), known, START, at(5))
     assert windows.select("instrument_id", "volume").rows() == [(2, 1.0)]
@@ -225,6 +226,45 @@ def test_a_range_must_be_whole_windows() -> None:
         facts.windows(START, at(7))
     with pytest.raises(ValueError, match="before start"):
         facts.windows(at(10), at(5))
+
+
+@pytest.mark.parametrize(
+    ("second", "matched"),
+    [
+        ([(1.5, 2.0, -1)], (2, 4.0)),
+        ([(1.5, 2.0, 1)], (0, 0.0)),  # the same side again
+        ([(1.5, 2.5, -1)], (0, 0.0)),  # another size
+        ([(2.1, 2.0, -1)], (0, 0.0)),  # too late
+        ([(1.5, 2.0, 0)], (0, 0.0)),  # of unknown side
+        ([(1.2, 2.0, -1), (1.4, 2.0, 1)], (2, 4.0)),  # each trade is part of one pair at most
+        ([(1.2, 2.0, -1), (1.4, 2.0, 1), (1.5, 2.0, -1)], (4, 8.0)),
+        ([(1.2, 7.0, 1), (1.5, 2.0, -1)], (2, 4.0)),  # others may lie between
+        ([(1.5, 2.0, -1, 2)], (0, 0.0)),  # of another instrument
+    ],
+)
+def test_trades_that_undo_each_other_are_counted(second: list[tuple], matched: tuple[int, float]) -> None:
+    rows = [trade(1, 100.0, 2.0)]
+    for seconds, size, side, *other in second:
+        rows.append(trade(seconds, 100.0, size, aggressor=side, instrument_id=other[0] if other else 1))
+    row = first(windows_of(rows))
+    assert (row["matched_count"], row["matched_volume"]) == matched
+
+
+def test_a_pair_does_not_cross_windows() -> None:
+    rows = [trade(4.9, 100.0, 2.0), trade(5.1, 100.0, 2.0, aggressor=-1)]
+    assert windows_of(rows)["matched_count"].to_list() == [0, 0, 0, 0]
+
+
+def test_the_last_of_each_reference_price_counts() -> None:
+    rows = [
+        {"time": at(1), "mark_price": 100.0, "funding_rate": 1e-4},
+        {"time": at(2), "mark_price": 101.0, "index_price": 99.0},
+        {"time": at(6), "index_price": 98.0},
+    ]
+    windows = windows_of(prices=[{"instrument_id": 1, "received_at": row["time"]} | row for row in rows])
+    seen = windows.filter(instrument_id=1).select("mark_close", "index_close", "funding_rate").rows()
+    assert seen == [(101.0, 99.0, 1e-4), (None, 98.0, None)]
+    assert windows.filter(instrument_id=2)["mark_close"].to_list() == [None, None]
 
 
 def reference(facts: Facts, instrument: int, start, end) -> dict:
@@ -283,7 +323,7 @@ def test_windows_sum_to_the_trades_and_do_not_depend_on_order(seed: int) -> None
     shuffled = Facts(
         *(
             getattr(facts, name).sample(fraction=1, shuffle=True, seed=seed)
-            for name in ("trades", "quotes", "books", "flows", "gaps", "refused")
+            for name in ("trades", "quotes", "books", "flows", "prices", "gaps", "refused")
         ),
         facts.instruments,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
 
@@ -12,7 +13,7 @@ import pytest
 
 from ingest_daemon.venues.simulated import EpisodeKind
 from sentinet_dagster.surveillance.detectors import DETECTORS, Detector, Inputs
-from sentinet_dagster.surveillance.schema import VERDICTS, WINDOW
+from sentinet_dagster.surveillance.schema import PAST_WINDOWS, VERDICTS, WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
 from tests.unit.sentinet_dagster.surveillance.simulation import (
     CALM_FROM,
@@ -37,13 +38,17 @@ SCRIPTED: Mapping[str, EpisodeKind] = {
     "volatility_spike": EpisodeKind.VOLATILITY_SPIKE,
 }
 # Alerts in an hour of 12 calm instruments; what is not named: none.
-CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1}
+CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1, "favourable_execution": 5}  # the latter is good news
 # Those whose verdict rests on the window alone, with nothing to warm up.
 WITHOUT_PAST = {"spoofing"}
 
 RELATIONS = ("windows", "features", "correlations", "scores")
 
-pytestmark = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
+every = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
+# The others are in test_abuses.py.
+scripted = pytest.mark.parametrize(
+    "detector", [DETECTORS[name] for name in SCRIPTED], ids=lambda each: each.name
+)
 
 
 def said(detector: Detector, market: Judged, start: datetime, end: datetime = END) -> pl.DataFrame:
@@ -64,6 +69,7 @@ def only(market: Judged, since: datetime) -> Judged:
     return judge(market.windows.filter(pl.col("window_start") >= since))
 
 
+@every
 def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> None:
     module = importlib.import_module(f"sentinet_dagster.surveillance.detectors.{detector.name}")
     assert DETECTORS[detector.name] is detector
@@ -76,6 +82,7 @@ def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> N
     assert min(getattr(detector.lookback, name) for name in RELATIONS) >= timedelta(0)
 
 
+@every
 def test_its_answer_has_the_shape(detector: Detector) -> None:
     answer = said(detector, judged(), LIVE_FROM)
     assert answer.drop("evidence").schema == VERDICTS.schema
@@ -85,6 +92,7 @@ def test_its_answer_has_the_shape(detector: Detector) -> None:
     assert set(answer["severity"]) <= {"info", "warning", "critical"}
 
 
+@every
 def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: Detector) -> None:
     market = judged()
     mixed = Judged(*(getattr(market, name).sample(fraction=1, shuffle=True, seed=1) for name in RELATIONS))
@@ -94,6 +102,7 @@ def test_it_is_deterministic_and_does_not_depend_on_the_order_of_rows(detector: 
     assert said(detector, mixed, LIVE_FROM).sort(by).equals(once)
 
 
+@every
 def test_its_verdict_depends_on_its_look_back_only(detector: Detector) -> None:
     since = LIVE_FROM + timedelta(seconds=65)
     market = judged()
@@ -103,11 +112,15 @@ def test_its_verdict_depends_on_its_look_back_only(detector: Detector) -> None:
             for name in RELATIONS
         )
     )
+    old = cut.windows.filter(pl.col("window_start") < since).select(PAST_WINDOWS.names)
+    now = cut.windows.filter(pl.col("window_start") >= since)
+    cut = replace(cut, windows=pl.concat([old, now], how="diagonal"))
     by = "window_start", "instrument_id"
     whole = said(detector, market, LIVE_FROM).filter(pl.col("window_start") >= since).sort(by)
     assert said(detector, cut, since).sort(by).equals(whole)
 
 
+@scripted
 def test_it_finds_what_it_is_for(detector: Detector) -> None:
     found = said(detector, judged(), LIVE_FROM).filter("fires")
     played = [episode for episode in episodes() if episode.kind is SCRIPTED[detector.name]]
@@ -124,6 +137,7 @@ def test_it_finds_what_it_is_for(detector: Detector) -> None:
         assert not hits.is_empty(), episode
 
 
+@scripted
 def test_it_is_silent_while_it_warms_up(detector: Detector) -> None:
     kind = SCRIPTED[detector.name]
     started = min(episode.starts_at for episode in episodes() if episode.kind is kind)
@@ -132,20 +146,25 @@ def test_it_is_silent_while_it_warms_up(detector: Detector) -> None:
     assert cold.is_empty() is (detector.name not in WITHOUT_PAST)
 
 
+@every
 def test_it_is_silent_on_a_calm_hour(detector: Detector) -> None:
     alerts = judged().alerts(CALM_FROM, LIVE_FROM).filter(pl.col("detector") == detector.name)
     assert len(alerts) <= CALM_ALERTS.get(detector.name, 0), alerts["summary"].to_list()
 
 
+@every
 def test_it_raises_nothing_on_data_that_is_not_whole(detector: Detector) -> None:
-    assert torn().alerts().filter(pl.col("detector") == detector.name).is_empty()
+    raised = not torn().alerts().filter(pl.col("detector") == detector.name).is_empty()
+    assert raised is (detector.name == "feed_gap")
 
 
+@every
 def test_it_can_be_switched_off(detector: Detector) -> None:
     off = load_settings({"detectors": {"default": {detector.name: {"enabled": False}}}})
     assert off.thresholds(detector, instruments()).is_empty()
 
 
+@scripted
 def test_its_summary_says_numbers(detector: Detector) -> None:
     finding = said(detector, judged(), LIVE_FROM).filter("fires").row(0, named=True)
     summary = detector.summary(

@@ -30,6 +30,8 @@ COUNTS = {
     "trade_count": 0,
     "book_count": 0,
     "refused_frames": 0,
+    "buy_sweep_count": 0,
+    "sell_sweep_count": 0,
     "order_trade_ratio": 0.0,
     "price_z_samples": 0,
 }

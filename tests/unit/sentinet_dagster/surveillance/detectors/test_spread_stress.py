@@ -24,7 +24,15 @@ ZEROS = {
     "partial_flow_seconds": 0,
     "flow_changes": 0,
 }
-COUNTS = {"trade_count": 0, "quote_count": 9, "book_count": 0, "refused_frames": 0, "price_z_samples": 0}
+COUNTS = {
+    "trade_count": 0,
+    "quote_count": 9,
+    "book_count": 0,
+    "refused_frames": 0,
+    "buy_sweep_count": 0,
+    "sell_sweep_count": 0,
+    "price_z_samples": 0,
+}
 
 
 def severity(usual: float, now: float, z: float | None) -> str | None:

@@ -1,0 +1,186 @@
+"""`sentinet evaluate pump-events`: a folder of recorded trades and labels, judged as live data would be.
+
+What lives here: reading the folder, and trades → windows → features → the detector, an event at a time.
+What never does: the arithmetic of the score (`surveillance/evaluation.py`), and anything learnt from the
+events: what judges is the detector of production with the thresholds it is given.
+
+The folder holds `labels.csv` (file, symbol, announced_utc, label_chunk_5s_utc, …15s…, …25s…) and one
+`<file>.parquet` an event: symbol, timestamp (ms since 1970 UTC), side of the taker (buy or sell), price
+(quote currency), amount (base units). Rows that repeat another one exactly are left out: the pages of such
+captures overlap. An event starts with its finest label; one without any, when it was announced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+
+from sentinet_dagster.resources import SurveillanceConfig
+from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.settings import SETTINGS
+from sentinet_dagster.surveillance import schema
+from sentinet_dagster.surveillance.detectors import DETECTORS, Inputs
+from sentinet_dagster.surveillance.evaluation import LabelledEvent, ScoredEvent, score_event
+from sentinet_dagster.surveillance.features import build_features
+from sentinet_dagster.surveillance.schema import TIME, WINDOW
+from sentinet_dagster.surveillance.settings import SurveillanceSettings
+from sentinet_dagster.surveillance.windows import build_windows
+
+__all__ = ["PumpEvent", "read_pump_events", "score_pump_event", "score_pump_events"]
+
+_LABELS: Final = ("label_chunk_5s_utc", "label_chunk_15s_utc", "label_chunk_25s_utc", "announced_utc")
+_TRADE_COLUMNS: Final = ("timestamp", "side", "price", "amount")
+_VENUE: Final = "binance"
+
+
+@dataclass(frozen=True, slots=True)
+class PumpEvent:
+    """One labelled event and its file of trades."""
+
+    name: str
+    symbol: str  # as the labels have it: ADX
+    start: datetime
+    path: Path
+
+
+def score_pump_events(directory: Path) -> list[ScoredEvent]:
+    """Every event of `directory`, judged with the thresholds of config/surveillance.yaml.
+
+    Raises:
+        UserError: as `read_pump_events` and `score_pump_event`.
+    """
+    settings = SurveillanceConfig(directory=str(SETTINGS.config_dir)).load()
+    return [score_pump_event(event, settings) for event in read_pump_events(directory)]
+
+
+def read_pump_events(directory: Path) -> Sequence[PumpEvent]:
+    """The events of `directory`, in the order of their start.
+
+    Raises:
+        UserError: no labels.csv, a column is missing, a label cannot be read, or a file is not there.
+    """
+    path = directory / "labels.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: the folder needs labels.csv and one parquet file an event")
+    labels = pl.read_csv(path, infer_schema=False)
+    lacking = [name for name in ("file", "symbol", *_LABELS) if name not in labels.columns]
+    if lacking:
+        raise UserError(f"{path} lacks the columns {', '.join(lacking)}")
+    events = [_event(row, directory) for row in labels.iter_rows(named=True)]
+    return sorted(events, key=lambda event: (event.start, event.name))
+
+
+def score_pump_event(event: PumpEvent, settings: SurveillanceSettings) -> ScoredEvent:
+    """Judge the trades of one event by `pump_and_dump` and score the alerts.
+
+    Raises:
+        UserError: the file cannot be read as trades.
+    """
+    trades = _trades(event.path)
+    begin, end = trades["time"].min(), trades["time"].max()
+    if not isinstance(begin, datetime) or not isinstance(end, datetime):
+        raise UserError(f"{event.path} holds no trades")
+    labelled = LabelledEvent(event.name, event.symbol, event.start, begin, end)
+    return score_event(labelled, _raised_at(trades, event.symbol, begin, end, settings))
+
+
+def _event(row: dict[str, str | None], directory: Path) -> PumpEvent:
+    start = next((row[label] for label in _LABELS if row[label]), None)
+    path = directory / f"{row['file']}.parquet"
+    if start is None:
+        raise UserError(f"{directory / 'labels.csv'}: {row['file']} has neither a label nor an announcement")
+    if not path.is_file():
+        raise UserError(f"{path} is missing, and labels.csv names it")
+    try:
+        moment = datetime.fromisoformat(start).replace(tzinfo=UTC)
+    except ValueError as error:
+        raise UserError(f"{directory / 'labels.csv'}: {start!r} of {row['file']} is no ISO time") from error
+    return PumpEvent(str(row["file"]), str(row["symbol"]), moment, path)
+
+
+def _trades(path: Path) -> pl.DataFrame:
+    """schema.TRADES of the file's distinct rows, numbered in their order."""
+    try:
+        raw = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise UserError(f"{path} is no parquet file: {error}") from error
+    lacking = [name for name in _TRADE_COLUMNS if name not in raw.columns]
+    if lacking:
+        raise UserError(f"{path} lacks the columns {', '.join(lacking)}")
+    time = pl.from_epoch("timestamp", "ms").cast(TIME)
+    rows = raw.unique(maintain_order=True).sort("timestamp", maintain_order=True)
+    return schema.TRADES.conform(
+        rows.select(
+            pl.lit(1).alias("instrument_id"),
+            pl.int_range(pl.len()).alias("trade_id"),
+            time.alias("time"),
+            time.alias("occurred_at"),
+            time.alias("received_at"),
+            "price",
+            pl.col("amount").alias("size"),
+            pl.when(pl.col("side") == "buy").then(1).otherwise(-1).alias("aggressor"),
+            pl.lit(1).alias("fills"),
+        )
+    )
+
+
+def _raised_at(
+    trades: pl.DataFrame, symbol: str, begin: datetime, end: datetime, settings: SurveillanceSettings
+) -> Iterator[datetime]:
+    """The ends of the windows in which the detector fires."""
+    detector = DETECTORS["pump_and_dump"]
+    start = _floor(begin)
+    stop = _floor(end) + WINDOW
+    known = _instrument(symbol)
+    windows = build_windows(
+        trades,
+        schema.QUOTES.empty(),
+        schema.BOOKS.empty(),
+        schema.BOOK_FLOWS.empty(),
+        schema.REFERENCE_PRICES.empty(),
+        schema.FEED_GAPS.empty(),
+        schema.REJECTED_FRAMES.empty(),
+        known,
+        start,
+        stop,
+    )
+    features = build_features(windows, start, stop, settings.completeness_floor)
+    inputs = Inputs(
+        windows,
+        features,
+        schema.CORRELATIONS.empty(),
+        schema.SCORES.empty(),
+        known,
+        start,
+        stop,
+        settings.completeness_floor,
+    )
+    found = detector.detect(inputs, settings.thresholds(detector, known)).filter("fires")
+    for window_start in found["window_start"].sort():
+        yield window_start + WINDOW
+
+
+def _instrument(symbol: str) -> pl.DataFrame:
+    row = {
+        "instrument_id": 1,
+        "venue": _VENUE,
+        "symbol": f"{symbol}-BTC",
+        "venue_symbol": f"{symbol}BTC",
+        "kind": "spot",
+        "base": symbol,
+        "quote": "BTC",
+        "tick_size": None,
+        "contract_size": 1.0,
+        "is_active": True,
+    }
+    return pl.DataFrame([row], schema=schema.INSTRUMENTS.schema)
+
+
+def _floor(moment: datetime) -> datetime:
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    return epoch + (moment - epoch) // WINDOW * WINDOW

@@ -1,0 +1,157 @@
+"""pair_divergence: the spread of two assets that move together leaves its mean.
+
+What: of two instruments whose slow average of correlation is above 0.8, the ratio of their prices is more
+    than 0.5 % from its mean of the 20 minutes before, and more than three standard deviations. The finding
+    is of that one of the two which moved further from its own mean, with the pair as evidence.
+Evidence level: derived (correlations and mids of L1 quotes).
+Blind: in the first half hour after a start or a gap; to pairs that do not move together.
+Example: ETH-USDT stays while BTC-USDT falls by 0.9 %: the pair stands 0.9 % from its mean.
+Source: Gatev, Goetzmann, Rouwenhorst, "Pairs Trading", 2006; issue 6 (0.5 %).
+
+>>> numbers = {"mate": 2, "divergence_bps": -88.0, "divergence_z": -5.2, "correlation_slow": 0.91}
+>>> PAIR_DIVERGENCE.summary("BTC-USDT", numbers)
+'BTC-USDT 88 bps below where it stands against instrument 2 (5.2 σ), with which it usually moves (0.91)'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from sentinet_dagster.surveillance.detectors.base import (
+    Evidence,
+    EvidenceLevel,
+    Inputs,
+    Lookback,
+    Thresholds,
+    limit,
+    strongest,
+    verdicts,
+)
+from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.rolling import Floats, lagged_moments
+from sentinet_dagster.surveillance.schema import TIME, WINDOW
+
+__all__ = ["PAIR_DIVERGENCE"]
+
+_PAST: Final = 240
+_MIN_SAMPLES: Final = 120
+
+
+class PairDivergenceThresholds(Thresholds, frozen=True):
+    """For a pair, those of the lesser instrument_id hold."""
+
+    correlation_slow: float = Field(default=0.8, gt=0, lt=1)
+    divergence_bps: float = Field(default=50.0, gt=0)
+    divergence_z: float = Field(default=3.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class PairDivergence:
+    """The detector; see the module. Its score is the distance of the pair that is furthest, in bps."""
+
+    name: str = "pair_divergence"
+    version: int = 1
+    evidence_level: EvidenceLevel = "derived"
+    lookback: Lookback = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
+    thresholds: type[Thresholds] = PairDivergenceThresholds
+
+    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+        """See `Detector`. Only windows of an instrument with a strong pair have a row."""
+        strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+        pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
+        measured = _measured(inputs, inputs.grid(self.lookback.windows), pairs)
+        size = pl.col("divergence_bps").abs()
+        apart = (size > pl.col(limit("divergence_bps"))) & (
+            pl.col("divergence_z").abs() > pl.col(limit("divergence_z"))
+        )
+        known = strong.join(measured, on=["window_start", "instrument_a", "instrument_b"]).drop_nulls(
+            ["divergence_bps", "divergence_z"]
+        )
+        told = strongest(known, apart, size, "mate")
+        return verdicts(
+            told,
+            score=size,
+            threshold=pl.col(limit("divergence_bps")),
+            severity=pl.lit("warning"),
+            fires=pl.col("fires"),
+            evidence=pl.struct("mate", "divergence_bps", "divergence_z", "correlation_slow"),
+        )
+
+    def summary(self, symbol: str, finding: Evidence) -> str:
+        """See `Detector`."""
+        side = "above" if finding["divergence_bps"] > 0 else "below"
+        return (
+            f"{symbol} {abs(finding['divergence_bps']):.0f} bps {side} where it stands against instrument "
+            f"{finding['mate']} ({abs(finding['divergence_z']):.1f} σ), with which it usually moves "
+            f"({finding['correlation_slow']:.2f})"
+        )
+
+
+def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The pairs that usually move together, one row a window; both must be enabled."""
+    enabled = thresholds.select("instrument_id")
+    return (
+        correlations.explode("instrument_a", "instrument_b", "correlation", "correlation_slow")
+        .select("window_start", "instrument_a", "instrument_b", "correlation_slow")
+        .join(thresholds, left_on="instrument_a", right_on="instrument_id")
+        .filter(pl.col("correlation_slow") > pl.col(limit("correlation_slow")))
+        .join(enabled, left_on="instrument_b", right_on="instrument_id", how="semi")
+    )
+
+
+def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
+    """How far each pair stands from its mean, from the side of the one that moved further from its own."""
+    columns = grid.columns - _PAST
+    price = np.log(grid.matrices(inputs.features, ["price"])[0]["price"])
+    broken = inputs.broken(grid)
+    a, b = (grid.rows_of(pairs[name].to_numpy()) for name in ("instrument_a", "instrument_b"))
+    there = (a >= 0) & (b >= 0)
+    a, b = a[there], b[there]
+    ratio = price[a] - price[b]
+    past = lagged_moments(ratio, broken[a] | broken[b], _PAST, columns)
+    own = lagged_moments(price, broken, _PAST, columns)
+    away = np.abs(price[:, -columns:] - own.mean)
+    is_known = (past.samples >= _MIN_SAMPLES) & (past.deviation > 0)
+    distance = np.where(is_known, ratio[:, -columns:] - past.mean, np.nan)
+    a_left = away[a] >= away[b]
+    sign = np.where(a_left, 1.0, -1.0)
+    ids = grid.instrument_ids
+    return _as_frame(
+        grid, columns,
+        {
+            "instrument_a": np.repeat(ids[a][:, None], columns, axis=1),
+            "instrument_b": np.repeat(ids[b][:, None], columns, axis=1),
+            "instrument_id": np.where(a_left, ids[a][:, None], ids[b][:, None]),
+            "mate": np.where(a_left, ids[b][:, None], ids[a][:, None]),
+        },
+        {
+            "divergence_bps": 1e4 * sign * distance,
+            "divergence_z": sign * distance / np.where(is_known, past.deviation, np.nan),
+        },
+    )  # fmt: skip
+
+
+def _as_frame(
+    grid: Grid, columns: int, numbers: dict[str, np.ndarray], values: dict[str, Floats]
+) -> pl.DataFrame:
+    pairs = len(next(iter(numbers.values())))
+    starts = grid.start_us + np.arange(grid.columns - columns, grid.columns) * (WINDOW.seconds * 1_000_000)
+    frame = pl.DataFrame(
+        {
+            "window_start": pl.Series(np.tile(starts, pairs), dtype=pl.Int64).cast(TIME),
+            **{name: pl.Series(each.ravel(), dtype=pl.Int64) for name, each in numbers.items()},
+            **{name: pl.Series(each.ravel(), dtype=pl.Float64) for name, each in values.items()},
+        }
+    )
+    return frame.with_columns(
+        pl.col("instrument_a", "instrument_b", "instrument_id").cast(pl.Int16),
+        pl.col(pl.Float64).fill_nan(None),
+    )
+
+
+PAIR_DIVERGENCE = PairDivergence()

@@ -1,0 +1,124 @@
+"""systemic_decoupling: the market no longer moves as one.
+
+What: of the matrix of correlations, the share of its greatest eigenvalue has fallen below half of what it
+    is in the matrix of slow averages, which was above 0.5; in three windows running, over at least five
+    instruments. The finding is of the instrument that usually carries most of the common movement.
+Evidence level: derived (correlations of the mids of L1 quotes).
+Blind: for 14 minutes after a start or a gap; with fewer than five instruments; to one instrument that leaves
+    (`decoupling`).
+Example: the common movement of 12 coins explains 71 % of theirs, and within minutes 22 %.
+Source: Kritzman, Li, Page, Rigobon, "Principal Components as a Measure of Systemic Risk", 2011.
+
+>>> numbers = {"share": 0.22, "usual_share": 0.71, "instruments": 12}
+>>> SYSTEMIC_DECOUPLING.summary("BTC-USDT", numbers)
+'BTC-USDT and 11 others: their common movement explains 22 % of the whole, usually 71 %'
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from sentinet_dagster.surveillance.detectors.base import (
+    Evidence,
+    EvidenceLevel,
+    Inputs,
+    Lookback,
+    Thresholds,
+    limit,
+    verdicts,
+)
+from sentinet_dagster.surveillance.rolling import Floats
+from sentinet_dagster.surveillance.schema import TIME, WINDOW
+
+__all__ = ["SYSTEMIC_DECOUPLING"]
+
+_HELD: Final = 3
+
+
+class SystemicDecouplingThresholds(Thresholds, frozen=True):
+    """Of the instrument that carries most of the common movement."""
+
+    usual_share: float = Field(default=0.5, gt=0, lt=1)
+    fall: float = Field(default=0.5, gt=0, lt=1)
+    """What of the usual share must be gone."""
+    instruments: float = Field(default=5, ge=3)
+
+
+@dataclass(frozen=True, slots=True)
+class SystemicDecoupling:
+    """The detector; see the module. Its score is the share of the usual share that is gone."""
+
+    name: str = "systemic_decoupling"
+    version: int = 1
+    evidence_level: EvidenceLevel = "derived"
+    lookback: Lookback = Lookback(correlations=(_HELD - 1) * WINDOW)
+    thresholds: type[Thresholds] = SystemicDecouplingThresholds
+
+    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+        """See `Detector`. One row a window."""
+        enabled = thresholds["instrument_id"].sort().to_numpy()
+        since = inputs.start - self.lookback.correlations
+        seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
+        pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
+        rows = [
+            _market(start, [each[number].to_numpy() for each in pairs], enabled)
+            for number, start in enumerate(seen["window_start"])
+        ]
+        schema: dict[str, pl.DataType | type[pl.DataType]] = {
+            "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
+            "share": pl.Float64, "usual_share": pl.Float64,
+        }  # fmt: skip
+        market = pl.DataFrame([row for row in rows if row], schema=schema, orient="row").sort("window_start")
+        fallen = 1 - pl.col("share") / pl.col("usual_share")
+        held = market.with_columns(fallen=fallen).with_columns(
+            # The least of the last three windows, if there is one for each.
+            held=pl.when(
+                pl.col("window_start") - pl.col("window_start").shift(_HELD - 1) == (_HELD - 1) * WINDOW
+            ).then(pl.col("fallen").rolling_min(_HELD))
+        )
+        return verdicts(
+            inputs.judged(held).join(thresholds, on="instrument_id"),
+            score=pl.col("held"),
+            threshold=pl.col(limit("fall")),
+            severity=pl.lit("critical"),
+            fires=(pl.col("held") > pl.col(limit("fall")))
+            & (pl.col("usual_share") > pl.col(limit("usual_share")))
+            & (pl.col("instruments") >= pl.col(limit("instruments"))),
+            evidence=pl.struct("share", "usual_share", "instruments"),
+        )
+
+    def summary(self, symbol: str, finding: Evidence) -> str:
+        """See `Detector`."""
+        return (
+            f"{symbol} and {finding['instruments'] - 1} others: their common movement explains "
+            f"{100 * finding['share']:.0f} % of the whole, usually {100 * finding['usual_share']:.0f} %"
+        )
+
+
+def _market(start: datetime, pairs: list[np.ndarray], enabled: np.ndarray) -> tuple[Any, ...] | None:
+    """(window_start, who carries most, instruments, share now, usual share); None if a pair is not known."""
+    a, b, now, slow = pairs
+    known = ~(np.isnan(now) | np.isnan(slow)) & np.isin(a, enabled) & np.isin(b, enabled)
+    ids = np.unique(np.concatenate([a[known], b[known]]))
+    if len(ids) < 2 or np.count_nonzero(known) < len(ids) * (len(ids) - 1) // 2:
+        return None
+    rows, columns = np.searchsorted(ids, a[known]), np.searchsorted(ids, b[known])
+    matrices = np.broadcast_to(np.eye(len(ids)), (2, len(ids), len(ids))).copy()
+    for matrix, values in zip(matrices, (now[known], slow[known]), strict=True):
+        matrix[rows, columns] = matrix[columns, rows] = values
+    values, vectors = np.linalg.eigh(matrices[1])
+    carrier = int(ids[np.argmax(np.abs(vectors[:, -1]).round(9))])
+    return start, carrier, len(ids), _greatest_share(matrices[0]), float(values[-1]) / len(ids)
+
+
+def _greatest_share(matrix: Floats) -> float:
+    return float(np.linalg.eigvalsh(matrix)[-1]) / len(matrix)
+
+
+SYSTEMIC_DECOUPLING = SystemicDecoupling()
