@@ -246,7 +246,8 @@ class Feed:
             )
             return old
         self._put(handover.close_old(), 0)
-        (new if new.tape.has_begun else old).tape.step("done")
+        for each in (old, new):
+            each.tape.step("done")
         await old.end()
         self._last_received_at = old.link.last_received_at
         self.stats.reconnects += 1

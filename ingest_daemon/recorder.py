@@ -187,11 +187,6 @@ class Tape:
         self._connection: ConnectionRecording | None = None
 
     @property
-    def has_begun(self) -> bool:
-        """Whether there is anything of it."""
-        return self._connection is not None
-
-    @property
     def connect(self) -> Callable[[], ConnectionRecording] | None:
         """What begins it; None: nothing is recorded."""
         return None if self._venue is None else self._connect

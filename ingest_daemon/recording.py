@@ -97,8 +97,8 @@ StepName = Literal["begun", "given_up", "done", "settled"]
 class Step(msgspec.Struct, frozen=True, tag_field="sentinet", tag="handover"):
     """From connection to connection (`handover.py`). `begun` stands in the old one's file.
 
-    `given_up` in both, `done` in the new one's, or in the old one's while there is nothing of the new one;
-    `settled` in the new one's: from there on it tells all that it receives.
+    `given_up` and `done` in both, so that the end of the old one comes after; `settled` in the new one's:
+    from there on it tells all that it receives.
     """
 
     step: StepName

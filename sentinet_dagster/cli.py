@@ -44,11 +44,11 @@ app.command("down")(service.down)
 app.command("status")(service.status)
 app.command("migrate")(migrate.migrate)
 app.command("replay")(replay.replay)
-app.command("alerts")(alerts.alerts)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
+app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evaluate.app, name="evaluate")
 
@@ -82,7 +82,7 @@ def run(arguments: Sequence[str]) -> int:
     except ProcessFailed as error:
         return _fail(error, EXIT_NO)
     except typer.TyperException as error:
-        return _fail(error.format_message(), error.exit_code)
+        return _fail(" ".join(error.format_message().split()), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", EXIT_INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away: `sentinet alerts | head`

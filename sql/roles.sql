@@ -1,14 +1,14 @@
--- Who may do what: ingest writes facts, surveillance reads them and writes judgement, an analyst reads judgement.
--- Nobody of them is a superuser or owns a fact. Repeatable: `sentinet migrate --roles` runs it, and every migrate
--- after that, in one transaction; what a role had and is not named here is taken away. Passwords are set by the
--- caller, never here. The caller sets sentinet.dagster_database: the name of Dagster's own database on this server,
--- or nothing.
+-- Who may do what: ingest writes facts, surveillance reads them and writes judgement, an analyst reads judgement, an
+-- officer reads it, too, and takes alerts through their life. Nobody of them is a superuser or owns a fact.
+-- Repeatable: `sentinet migrate --roles` runs it, and every migrate after that, in one transaction; what a role had
+-- and is not named here is taken away. Passwords are set by the caller, never here. The caller sets
+-- sentinet.dagster_database: the name of Dagster's own database on this server, or nothing.
 
 do $$
 declare
     name text;
 begin
-    foreach name in array array['sentinet_ingest', 'sentinet_surveillance', 'sentinet_analyst'] loop
+    foreach name in array array['sentinet_ingest', 'sentinet_surveillance', 'sentinet_analyst', 'sentinet_officer'] loop
         if not exists (select from pg_roles where rolname = name) then
             execute format('create role %I nologin', name);
         end if;
@@ -25,7 +25,7 @@ begin
         end if;
         execute format(
             'revoke all on all tables in schema market, surveillance, model, ops, rollup from %1$I;
-            revoke all on all functions in schema ops from %1$I;
+            revoke all on all functions in schema ops, surveillance from %1$I;
             revoke all on schema market, surveillance, model, ops, rollup from %1$I;
             revoke all on database %2$I from %1$I;
             grant connect on database %2$I to %1$I',
@@ -57,6 +57,7 @@ grant select on all tables in schema market, surveillance, model, ops to sentine
 grant insert, update, delete on all tables in schema surveillance, ops to sentinet_surveillance;
 revoke delete on surveillance.alerts, surveillance.alert_events from sentinet_surveillance;
 revoke update on surveillance.alert_events from sentinet_surveillance;
+revoke insert, update, delete on surveillance.snoozes from sentinet_surveillance;
 revoke insert, update, delete on ops.migrations, ops.storage, ops.ingest_batches from sentinet_surveillance;
 grant insert, update on all tables in schema model to sentinet_surveillance;
 grant execute on all functions in schema ops to sentinet_surveillance;
@@ -102,16 +103,17 @@ end
 $$;
 
 -- An analyst: judgement, sums, and how whole the data is. No raw frame, no model's bytes, no way to write.
-grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst;
-grant select on all tables in schema surveillance, rollup to sentinet_analyst;
+grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst, sentinet_officer;
+grant select on all tables in schema surveillance, rollup to sentinet_analyst, sentinet_officer;
 grant select on
 market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m, ops.check_results
-to sentinet_analyst;
+to sentinet_analyst, sentinet_officer;
 grant select (
     model_id, model, trained_from, trained_through, effective_from, feature_names, threshold, samples, created_at
-) on model.models to sentinet_analyst;
-grant execute on function ops.hypertables(), ops.expiring(), ops.sizes() to sentinet_analyst;
-alter default privileges for role sentinet_surveillance in schema rollup grant select on tables to sentinet_analyst;
+) on model.models to sentinet_analyst, sentinet_officer;
+grant execute on function ops.hypertables(), ops.expiring(), ops.sizes() to sentinet_analyst, sentinet_officer;
+alter default privileges for role sentinet_surveillance in schema rollup grant select on tables
+to sentinet_analyst, sentinet_officer;
 do $$
 begin
     execute format(
@@ -120,3 +122,8 @@ begin
     execute format('alter role sentinet_analyst in database %I set statement_timeout = ''2min''', current_database());
 end
 $$;
+
+-- An officer: an analyst who takes alerts through their life. By these functions alone: who did it is always on record.
+grant select on market.trades, market.quotes to sentinet_officer;
+grant execute on function surveillance.change_alert(uuid, text, text, text, text) to sentinet_officer;
+grant execute on function surveillance.snooze(text, smallint, timestamptz, text, text) to sentinet_officer;

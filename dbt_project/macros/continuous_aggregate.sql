@@ -65,14 +65,6 @@
     as
     {{ sql }}
     with no data;
-    {#- Of what is older than the facts, nothing is computed anew: it would be lost. -#}
-    {%- set reach = policy_reach() %}
-    select add_continuous_aggregate_policy(
-        '{{ relation }}',
-        start_offset => {{ "interval '" ~ reach ~ "'" if reach else 'null' }},
-        end_offset => null,
-        schedule_interval => greatest(least(interval '{{ config.require('bucket_width') }}', '1 hour'), '1 minute')
-    );
 {%- endmacro %}
 
 

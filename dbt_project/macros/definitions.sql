@@ -59,10 +59,11 @@ group by 1, 2
 {%- endmacro %}
 
 
-{#- An exponential mean over `span` periods that ends where `age` is 0: weights fall by 1 - 2 / (span + 1) a period. -#}
+{#- An exponential mean over `span` periods that ends where `age` is 0: weights fall by 1 - 2 / (span + 1) a period. The
+    rows come in their order. -#}
 {% macro weighted_mean(value, age, span) -%}
-    sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}) order by {{ age }})
-    / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}) order by {{ age }})
+    sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
+    / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
 {%- endmacro %}
 
 

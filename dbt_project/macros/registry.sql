@@ -8,6 +8,15 @@
         {{ stale_function() }}
         {{ refresh_function() }}
         {{ depth_function() }}
+        {{ policies_function() }}
+    {%- endif -%}
+{%- endmacro %}
+
+
+{#- When all is made: policies are those of ops.storage, though no definition has changed. -#}
+{% macro apply_policies() -%}
+    {%- if execute and flags.WHICH in ('run', 'build') -%}
+        select {{ target.schema }}.apply_policies()
     {%- endif -%}
 {%- endmacro %}
 
@@ -55,16 +64,6 @@
         look_ahead = excluded.look_ahead,
         refreshed_to = null,
         refreshed_at = null;
-{%- endmacro %}
-
-
-{#- How far back a refresh policy may look: less than facts are kept. None: they are kept for ever. -#}
-{% macro policy_reach() -%}
-    {%- set kept = run_query(
-        "select min(keep) - interval '1 day' as reach from ops.storage"
-        " where relation = any(array['market." ~ config.require('facts') | join("', 'market.") ~ "'])"
-    ) -%}
-    {{- return(kept.rows[0]['reach']) -}}
 {%- endmacro %}
 
 
@@ -241,4 +240,61 @@
     $$;
     comment on function {{ target.schema }}.depth_within_10bps is
     'Quote currency within 10 basis points of the mid, on one side of a book.';
+{%- endmacro %}
+
+
+{#- Who does what for a continuous aggregate of TimescaleDB: its refresh and its retention are policies made here;
+    tables get theirs from sql/timescale.sql, by the same ops.storage. Rollups are small: there is no columnstore. -#}
+{% macro policies_function() -%}
+    create or replace function {{ target.schema }}.apply_policies()
+    returns void language plpgsql
+    as $$
+    declare
+        aggregate record;
+    begin
+        for aggregate in
+            select
+                format('{{ target.schema }}.%I', known.name)::regclass as relation,
+                -- Of what is older than that it is made of, nothing is computed anew: it would be lost.
+                (
+                    select
+                        case
+                            when count(storage.keep) > 0
+                                then greatest(min(storage.keep) - interval '1 hour', 3 * known.bucket_width)
+                        end
+                    from ops.storage as storage
+                    where
+                        case
+                            when known.reads = '{}' then storage.relation = any(
+                                select 'market.' || fact from unnest(known.facts) as fact
+                            )
+                            else storage.relation = '{{ target.schema }}.*'
+                        end
+                ) as reach,
+                greatest(least(known.bucket_width, interval '1 hour'), interval '1 minute') as pace,
+                (
+                    select storage.keep
+                    from ops.storage as storage
+                    where storage.relation = '{{ target.schema }}.*'
+                ) as keep
+            from {{ target.schema }}.continuous_aggregates as known
+            where known.is_native
+            order by known.name
+        loop
+            perform remove_continuous_aggregate_policy(aggregate.relation, if_exists => true);
+            perform add_continuous_aggregate_policy(
+                aggregate.relation,
+                start_offset => aggregate.reach,
+                end_offset => null::interval,
+                schedule_interval => aggregate.pace
+            );
+            perform remove_retention_policy(aggregate.relation, if_exists => true);
+            if aggregate.keep is not null then
+                perform add_retention_policy(aggregate.relation, drop_after => aggregate.keep);
+            end if;
+        end loop;
+    end
+    $$;
+    comment on function {{ target.schema }}.apply_policies is
+    'Have TimescaleDB refresh its continuous aggregates, and drop what is past its time, as ops.storage says.';
 {%- endmacro %}

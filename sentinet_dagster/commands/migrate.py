@@ -34,7 +34,8 @@ def migrate(
     roles: Annotated[
         bool,
         typer.Option(
-            "--roles", help="Make the roles ingest, surveillance and analyst (SENTINET_ROLE_<NAME>_PASSWORD)."
+            "--roles",
+            help="Make the roles ingest, surveillance, analyst, officer (SENTINET_ROLE_<NAME>_PASSWORD).",
         ),
     ] = False,
     as_json: JsonOption = False,

@@ -5,13 +5,18 @@
 -- The alerts that fit every filter given (null: any), newest first. `instrument`: a symbol, or venue/symbol.
 select
     alerts.alert_id, alerts.detector, alerts.detector_version, instruments.venue, instruments.symbol as instrument,
+    alerts.instrument_id,
     alerts.severity, alerts.state, alerts.score, alerts.threshold, alerts.summary, alerts.window_start,
     alerts.window_end, alerts.raised_at, alerts.evidence, alerts.evidence_level, alerts.completeness,
     alerts.model_id, alerts.code_hash, alerts.config_hash, alerts.created_at, alerts.last_window_start,
     alerts.closes_at, alerts.windows_fired, alerts.peak_score, alerts.peak_window_start, alerts.superseded_by,
-    alerts.changed_at
+    alerts.changed_at, alerts.disposition, alerts.incident_id, cardinality(incidents.alert_ids) as incident_alerts,
+    surveillance.snoozed_until(alerts.detector, alerts.instrument_id, alerts.raised_at) as snoozed_until,
+    -- What is over: everything is judged up to where nothing can join it any more.
+    alerts.closes_at <= (select max(windows.window_start) from surveillance.windows as windows) as is_over
 from surveillance.alerts as alerts
 inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
+left join surveillance.incidents as incidents on alerts.incident_id = incidents.incident_id
 where
     (%(detector)s::text is null or alerts.detector = %(detector)s::text)
     and (
@@ -22,7 +27,76 @@ where
     )
     and (%(severity)s::text is null or alerts.severity = %(severity)s::text)
     and (%(since)s::timestamptz is null or alerts.raised_at >= %(since)s::timestamptz)
+    and (%(state)s::text is null or alerts.state = %(state)s::text)
+    and (%(id_prefix)s::text is null or alerts.alert_id::text like %(id_prefix)s::text || '%%')
+    and (%(incident)s::text is null or alerts.incident_id::text like %(incident)s::text || '%%')
 order by alerts.raised_at desc, alerts.detector asc, instruments.symbol asc, alerts.alert_id asc
+limit %(limit)s::bigint;
+
+-- name: alert_life
+-- What happened to an alert and to those that it took the place of, oldest first.
+with recursive
+line as (
+    select alerts.alert_id
+    from surveillance.alerts as alerts
+    where alerts.alert_id = %(alert_id)s::uuid
+    union
+    select alerts.alert_id
+    from surveillance.alerts as alerts
+    inner join line on alerts.superseded_by = line.alert_id
+)
+
+select events.alert_id, events.event, events.actor, events.login, events.note, events.cause, events.occurred_at
+from surveillance.alert_events as events
+inner join line on events.alert_id = line.alert_id
+order by events.alert_event_id;
+
+-- name: alert_chart
+-- The windows of an instrument in [start, end): price, spread, imbalance.
+select
+    features.window_start,
+    features.price,
+    features.spread_bps_mean as spread_bps,
+    features.imbalance_mean as imbalance,
+    features.completeness
+from surveillance.features as features
+where
+    features.instrument_id = %(instrument_id)s::smallint
+    and features.window_start >= %(start)s::timestamptz
+    and features.window_start < %(end)s::timestamptz
+order by features.window_start;
+
+-- name: events_around
+-- The trades and quotes of an instrument in [start, end), in their order, at most `limit`.
+with
+trades as (
+    select time, 'trade' as kind, trade_id as number, price, size, aggressor as side
+    from market.trades
+    where
+        instrument_id = %(instrument_id)s::smallint
+        and time >= %(start)s::timestamptz
+        and time < %(end)s::timestamptz
+),
+
+quotes as (
+    select time, 'quote' as kind, update_id as number, bid_price, bid_size, ask_price, ask_size
+    from market.quotes
+    where
+        instrument_id = %(instrument_id)s::smallint
+        and time >= %(start)s::timestamptz
+        and time < %(end)s::timestamptz
+)
+
+select
+    time, kind, number, price, size, side,
+    null::float8 as bid_price, null::float8 as bid_size, null::float8 as ask_price, null::float8 as ask_size
+from trades
+union all
+select
+    time, kind, number, null::float8 as price, null::float8 as size, null::smallint as side,
+    bid_price, bid_size, ask_price, ask_size
+from quotes
+order by time, kind, number
 limit %(limit)s::bigint;
 
 -- name: firings

@@ -32,6 +32,9 @@ class AlertFilter:
     severity: str | None = None
     since: datetime | None = None
     limit: int = 50
+    state: str | None = None
+    id_prefix: str | None = None
+    incident: str | None = None  # the beginning of an incident's id
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,29 @@ def alerts(connection: Connection, wanted: AlertFilter) -> list[dict[str, Any]]:
         severity=wanted.severity,
         since=wanted.since,
         limit=wanted.limit,
+        state=wanted.state,
+        id_prefix=wanted.id_prefix,
+        incident=wanted.incident,
     )
+
+
+def alert_life(connection: Connection, alert_id: str) -> list[dict[str, Any]]:
+    """What happened to an alert, and to those that it took the place of, oldest first."""
+    return _rows(connection, "alert_life", alert_id=alert_id)
+
+
+def alert_chart(
+    connection: Connection, instrument_id: int, start: datetime, end: datetime
+) -> list[dict[str, Any]]:
+    """Price, spread and imbalance of the windows of [start, end), oldest first."""
+    return _rows(connection, "alert_chart", instrument_id=instrument_id, start=start, end=end)
+
+
+def events_around(
+    connection: Connection, instrument_id: int, start: datetime, end: datetime, limit: int
+) -> list[dict[str, Any]]:
+    """The trades and quotes of [start, end), in their order; facts are kept for a while only."""
+    return _rows(connection, "events_around", instrument_id=instrument_id, start=start, end=end, limit=limit)
 
 
 def firings(connection: Connection, since: datetime) -> list[dict[str, Any]]:

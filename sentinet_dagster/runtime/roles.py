@@ -18,7 +18,7 @@ from psycopg import sql
 
 from sentinet_dagster.runtime.errors import UserError
 
-ROLES: Final = ("ingest", "surveillance", "analyst")
+ROLES: Final = ("ingest", "surveillance", "analyst", "officer")
 _SHORTEST: Final = 12
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ class Passwords:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Passwords:
-        """From SENTINET_ROLE_INGEST_PASSWORD, SENTINET_ROLE_SURVEILLANCE_PASSWORD, …_ANALYST_….
+        """From SENTINET_ROLE_INGEST_PASSWORD, SENTINET_ROLE_SURVEILLANCE_PASSWORD, …_ANALYST_…, …_OFFICER_….
 
         Raises:
             UserError: one is too short or has blanks; the message does not quote it.

@@ -23,8 +23,8 @@ __all__ = ["deploy", "document", "prepare"]
 
 log = structlog.get_logger(__name__)
 
-# What else than the project decides what dbt makes: who can keep a rollup, the shape of what is read, for how
-# long facts are kept.
+# What else than the project decides what dbt makes: who can keep a rollup, the shape of what is read, whose
+# it is to be; and for how long rows are kept, where policies say so.
 _SURROUNDINGS = """
 select
     current_setting('timescaledb.license', true) as licence,
@@ -33,7 +33,12 @@ select
         select has_schema_privilege(oid, 'rollup', 'create')
         from pg_roles
         where rolname = 'sentinet_surveillance'
-    ), false) as has_roles
+    ), false) as has_roles,
+    (
+        select string_agg(concat_ws(' ', relation, keep), ', ' order by relation)
+        from ops.storage
+        where current_setting('timescaledb.license', true) = 'timescale' and relation ~ '^(market|rollup)[.]'
+    ) as kept
 """
 _DEPLOYED = "select fingerprint from rollup.deployments order by deployed_at desc limit 1"
 _ROLE = "sentinet_surveillance"
@@ -93,9 +98,9 @@ def _surroundings(connection: psycopg.Connection[Any], project: str) -> tuple[st
     """What is to be deployed as one text, and whose it becomes: "" is who deploys."""
     row = connection.execute(_SURROUNDINGS).fetchone()
     assert row is not None, "a select without from has a row"
-    licence, migration, has_roles = row
+    licence, migration, has_roles, kept = row
     role = _ROLE if has_roles else ""
-    text = f"{project} {licence == 'timescale'} {migration} {role}"
+    text = f"{project} {licence == 'timescale'} {migration} {role} {kept or ''}"
     return hashlib.sha256(text.encode()).hexdigest()[:32], role
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import psycopg
 
 KEY = ["instrument_id", "bucket"]
 TEN_BPS = 10e-4
+HOUR = timedelta(hours=1)
 BARS = {"5m": "trade_bars_1m", "15m": "trade_bars_5m", "1h": "trade_bars_15m", "1d": "trade_bars_1h"}
 
 
@@ -29,10 +31,22 @@ def rollups(connection: psycopg.Connection[Any]) -> Mapping[str, pl.DataFrame]:
         "trade_bars_1m": trade_bars(trades),
         "quote_spreads_1m": quote_spreads(quotes),
         "book_depth_1m": book_depth(books),
+        "reference_prices_1m": reference_prices(
+            fetch(connection, "select * from market.reference_prices order by instrument_id, time")
+        ),
     }
     for width, shorter in BARS.items():
         found[f"trade_bars_{width}"] = longer_bars(found[shorter], width)
     found["technical_indicators_1m"] = indicators(found["trade_bars_1m"])
+    instruments = fetch(connection, "select * from market.instruments")
+    found["quote_bars_1m"] = quote_bars(found)
+    found["basis_1m"] = basis(found, instruments)
+    found["feed_quality_1h"] = feed_quality(
+        found,
+        instruments,
+        fetch(connection, "select * from market.feed_gaps where repaired_at is null"),
+        fetch(connection, "select * from market.rejected_frames"),
+    )
     return found
 
 
@@ -131,6 +145,145 @@ def _depth(book: Mapping[str, Any], side: str) -> float | None:
     mid = (book["bid_prices"][0] + book["ask_prices"][0]) / 2
     levels = zip(book[f"{side}_prices"], book[f"{side}_sizes"], strict=True)
     return float(sum(price * size for price, size in levels if abs(price - mid) <= TEN_BPS * mid))
+
+
+def reference_prices(said: pl.DataFrame) -> pl.DataFrame:
+    prices = ("mark_price", "index_price", "funding_rate")
+    return (
+        said.with_columns(bucket=pl.col("time").dt.truncate("1m"))
+        .group_by(KEY, maintain_order=True)
+        .agg(
+            *(pl.col(name).drop_nulls().last() for name in prices),
+            reference_price_count=pl.len().cast(pl.Int64),
+        )
+        .sort(KEY)
+    )
+
+
+def quote_bars(found: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
+    trades = pl.col("trade_count").fill_null(0)
+    return (
+        found["quote_spreads_1m"]
+        .join(found["trade_bars_1m"].select(*KEY, "trade_count"), on=KEY, how="left")
+        .join(found["book_depth_1m"].select(*KEY, "bid_depth_10bps", "ask_depth_10bps"), on=KEY, how="left")
+        .select(
+            *KEY,
+            "mid_close",
+            "spread_bps_mean",
+            "spread_bps_min",
+            "spread_bps_max",
+            "spread_bps_std",
+            (1000 / pl.col("spread_bps_mean")).alias("liquidity_score"),
+            "quote_count",
+            trades,
+            (pl.col("quote_count") / pl.max_horizontal(trades, 1)).alias("quote_trade_ratio"),
+            "order_imbalance",
+            "bid_depth_10bps",
+            "ask_depth_10bps",
+        )
+        .sort(KEY)
+    )
+
+
+def basis(found: Mapping[str, pl.DataFrame], instruments: pl.DataFrame) -> pl.DataFrame:
+    prices = found["quote_spreads_1m"].drop_nulls("mid_close").select(*KEY, "mid_close")
+    perpetuals = instruments.filter(kind="perpetual").select("instrument_id", "base", "quote")
+    spots = instruments.filter(kind="spot").select("base", "quote", spot_instrument_id="instrument_id")
+    spot_prices = prices.select("bucket", spot_instrument_id="instrument_id", spot_price="mid_close")
+
+    def against(price: str) -> pl.Expr:
+        return (pl.col("mid_close") / pl.col(price) - 1) * 1e4
+
+    return (
+        perpetuals.join(prices, on="instrument_id")
+        .join(spots, on=["base", "quote"], how="left")
+        .join(spot_prices, on=["spot_instrument_id", "bucket"], how="left")
+        .join(found["reference_prices_1m"], on=KEY, how="left")
+        .select(
+            *KEY,
+            "spot_instrument_id",
+            pl.col("mid_close").alias("perpetual_price"),
+            "spot_price",
+            "index_price",
+            "mark_price",
+            against("spot_price").alias("basis_spot_bps"),
+            against("index_price").alias("basis_index_bps"),
+            against("mark_price").alias("basis_mark_bps"),
+            "funding_rate",
+        )
+        .sort(*KEY, "spot_instrument_id")
+    )
+
+
+def feed_quality(
+    found: Mapping[str, pl.DataFrame], instruments: pl.DataFrame, gaps: pl.DataFrame, refused: pl.DataFrame
+) -> pl.DataFrame:
+    """An instrument and hour at a time, seconds of holes counted by the microsecond's ends."""
+    rows = []
+    hours = {
+        (row[0], row[1].replace(minute=0))
+        for name in ("trade_bars_1m", "quote_spreads_1m", "book_depth_1m")
+        for row in found[name].select(KEY).iter_rows()
+    }
+    venue = dict(instruments.select("instrument_id", "venue").iter_rows())
+    assert refused.is_empty()
+    for gap in gaps.iter_rows(named=True):
+        hour = gap["started_at"].replace(minute=0, second=0, microsecond=0)
+        while hour < gap["ended_at"]:
+            hours |= {(each, hour) for each in venue if _concerns(gap, each, venue)}
+            hour += HOUR
+    for instrument, hour in sorted(hours):
+        of_hour = (pl.col("instrument_id") == instrument) & (pl.col("bucket").dt.truncate("1h") == hour)
+        trades, quotes, books = (
+            found[name].filter(of_hour) for name in ("trade_bars_1m", "quote_spreads_1m", "book_depth_1m")
+        )
+        timed = trades["trade_count"].sum() + quotes["timed_count"].sum() + books["timed_count"].sum()
+        parts = (trades, quotes, books)
+        latencies = [part["latency_ms_max"].max() for part in parts]
+        mine = [
+            (max(gap["started_at"], hour), min(gap["ended_at"], hour + HOUR), gap["relation"])
+            for gap in gaps.iter_rows(named=True)
+            if _concerns(gap, instrument, venue)
+            and gap["started_at"] < hour + HOUR
+            and gap["ended_at"] > hour
+        ]
+        lost = _seconds([hole for *hole, of in mine if of not in ("books", "book_flows")])
+        rows.append(
+            {
+                "instrument_id": instrument,
+                "bucket": hour,
+                "trade_count": trades["trade_count"].sum(),
+                "quote_count": quotes["quote_count"].sum(),
+                "book_count": books["book_count"].sum(),
+                "minutes_with_facts": len(set().union(*(part["bucket"].to_list() for part in parts))),
+                "latency_ms_mean": sum(part["latency_ms_sum"].sum() for part in parts) / timed
+                if timed
+                else None,
+                "latency_ms_max": max((each for each in latencies if each is not None), default=None),
+                "gap_count": len(mine),
+                "gap_seconds": lost,
+                "book_gap_seconds": _seconds([hole for *hole, _ in mine]),
+                "refused_frames": 0,
+                "completeness": 1 - lost / 3600,
+            }
+        )
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _concerns(gap: Mapping[str, Any], instrument: int, venue: Mapping[int, str]) -> bool:
+    return bool(
+        gap["instrument_id"] == instrument
+        or (gap["instrument_id"] is None and gap["venue"] == venue[instrument])
+    )
+
+
+def _seconds(holes: list[list[Any]]) -> float:
+    """Of their union."""
+    total, reached = timedelta(0), None
+    for start, end in sorted(holes):
+        total += max(end - max(start, reached or start), timedelta(0))
+        reached = max(end, reached or end)
+    return total.total_seconds()
 
 
 def indicators(bars: pl.DataFrame) -> pl.DataFrame:

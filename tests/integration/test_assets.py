@@ -154,10 +154,7 @@ def test_an_alert_that_opens_earlier_supersedes(desk: Desk) -> None:
     desk.fetch("update surveillance.alerts set state = 'acknowledged'")
     # As if its first windows had not fired, and then do.
     later = old["window_start"] + timedelta(seconds=5)
-    desk.fetch("delete from surveillance.alert_events")
-    desk.fetch("update surveillance.alerts set incident_id = null")
-    desk.fetch("delete from surveillance.incidents")
-    desk.fetch("delete from surveillance.alerts")
+    desk.fetch("truncate surveillance.alerts, surveillance.alert_events, surveillance.incidents")
     desk.fetch("delete from surveillance.findings where window_start < %s", later)
     assert desk.judge(KEY, tags(later, HOUR + timedelta(minutes=MINUTES - 1))).success
     (moved,) = desk.fetch(

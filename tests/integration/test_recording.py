@@ -29,7 +29,7 @@ from tests.fake_venue import FakeVenue
 from tests.integration.daemon_process import Daemon, running_daemon
 from tests.integration.daemons import daemon_of, fake, trade_ids, trades, watch_bitcoin, write_venues
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 ACCOUNT = Credentials("PKTESTKEY0001", "s3cretS3CRETs3cret")
 SYMBOLS_EACH = 2
@@ -44,7 +44,10 @@ def second_database_url(postgres_server: PostgresServer, migrated_template: str)
 
 
 def facts(url: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of schema market but the instruments, without the numbers that a database gives."""
+    """Every row of schema market but the instruments, without the numbers that a database gives.
+
+    When a gap was repaired is the database's to say, that it was is not.
+    """
     with psycopg.connect(url) as connection:
         columns: dict[str, list[str]] = {}
         for table, column in connection.execute(
@@ -56,11 +59,16 @@ def facts(url: str) -> dict[str, list[tuple[Any, ...]]]:
         return {
             table: connection.execute(
                 sql.SQL("select {0} from {1} order by {0}").format(
-                    sql.SQL(", ").join(map(sql.Identifier, names)), sql.Identifier("market", table)
+                    sql.SQL(", ").join(map(_said, names)), sql.Identifier("market", table)
                 )
             ).fetchall()
             for table, names in columns.items()
         }
+
+
+def _said(column: str) -> sql.Composable:
+    name = sql.Identifier(column)
+    return sql.SQL("({} is not null)").format(name) if column == "repaired_at" else name
 
 
 def judged(url: str, began: datetime) -> pl.DataFrame:
@@ -106,6 +114,8 @@ def settings_of(server: VenueServer) -> dict[str, dict[str, Any]]:
         if isinstance(protocol, PolledVenueProtocol):
             venue["calls_per_minute"] = 1_200
             venue.pop("websocket_url")
+        elif not isinstance(protocol, KeyedVenueProtocol):
+            venue["rotate_after_s"] = 4.0
     return venues
 
 
@@ -149,6 +159,10 @@ async def test_a_replay_gives_every_row_of_every_venue_again(
             await odd.send(*trades(6, 12))  # some again, as venues do
             await daemon.until("sentinet_ingest_gaps_total", lambda gaps: gaps >= 10)
             await until_each_has_rows(daemon, list(settings), 15)
+            for venue, own in venues.items():
+                if "rotate_after_s" in own:  # once for the cut, once for a change without a hole
+                    reconnects = "sentinet_ingest_reconnects_total"
+                    await daemon.until(reconnects, lambda n: n >= 2, f'venue="{venue}"')
             assert (await daemon.healthz())[1]["recording"] == "ok"
             assert await daemon.stop() == 0
 

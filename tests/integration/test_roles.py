@@ -160,6 +160,33 @@ def test_surveillance_cannot(roles: Mapping[str, str], statement: str) -> None:
     denied(roles["surveillance"], statement)
 
 
+def test_an_officer_takes_alerts_through_their_life_and_nobody_writes_past_it(
+    judged: Desk,
+    roles: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ((number,),) = fetch(roles["owner"], "select alert_id from surveillance.alerts limit 1")
+    monkeypatch.setenv("SENTINET_DATABASE_URL", roles["analyst"])
+    assert run(["alerts", "ack", str(number)]) == 2
+    assert "take sentinet_officer" in capsys.readouterr().err
+    monkeypatch.setenv("SENTINET_DATABASE_URL", roles["officer"])
+    assert run(["alerts", "ack", str(number), "--by", "somebody else"]) == 0
+    assert run(["alerts", "replay", str(number), "--json"]) == 0
+    done = "select actor, login from surveillance.alert_events where event = 'acknowledged'"
+    assert fetch(roles["officer"], done) == [("somebody else", "sentinet_officer")]
+    for statement in (
+        "update surveillance.alerts set state = 'closed'",
+        "insert into surveillance.alert_events (alert_id, event, actor) values (gen_random_uuid(), 'a', 'b')",
+        "insert into surveillance.snoozes (detector, instrument_id, ends_at, actor)"
+        " values ('a', 1, now(), 'b')",
+        "delete from surveillance.alert_events",
+    ):
+        denied(roles["officer"], statement)
+    denied(roles["analyst"], "select surveillance.snooze('a', 1::smallint, now(), 'b', '')")
+    denied(roles["surveillance"], "select surveillance.snooze('a', 1::smallint, now(), 'b', '')")
+
+
 def test_the_analyst_reads_judgement(
     judged: Desk,
     roles: Mapping[str, str],

@@ -28,7 +28,7 @@ DTYPES = {
 # `contract_currency` is the ingest daemon's: the facts are converted already.
 ONLY_IN_THE_DATABASE = {
     "computed_at", "created_at", "changed_at", "recorded_at", "state", "frame", "last_received_at",
-    "contract_currency", "superseded_by", "alerts.incident_id",
+    "contract_currency", "superseded_by", "alerts.incident_id", "disposition",
 }  # fmt: skip
 
 

@@ -69,7 +69,7 @@ hours_of_gaps as (
         gaps.instrument_id,
         gaps.venue,
         hours.bucket,
-        coalesce(gaps.relation = 'books', false) as is_of_books,
+        coalesce(gaps.relation in ('books', 'book_flows'), false) as is_of_books,
         tstzrange(gaps.started_at, gaps.ended_at)
         * tstzrange(hours.bucket, hours.bucket + interval '1 hour') as hole
     from {{ source('market', 'feed_gaps') }} as gaps
@@ -105,7 +105,7 @@ refused as (
     select
         instruments.instrument_id,
         {{ bucket_of('1 hour', 'frames.received_at') }} as bucket,
-        count(*) as refused_frames
+        sum(frames.frames)::bigint as refused_frames
     from {{ source('market', 'rejected_frames') }} as frames
     inner join instruments
         on

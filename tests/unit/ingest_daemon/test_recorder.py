@@ -89,7 +89,6 @@ def test_a_change_of_sockets_is_in_both_files_and_the_new_one_says_whom_it_follo
     with running(tmp_path) as recorder:
         here = venue_of(recorder)
         old = Tape(here)
-        assert not old.has_begun
         old.step("begun")  # of which there is nothing yet
         assert old.connect is not None
         first = old.connect()
@@ -97,7 +96,8 @@ def test_a_change_of_sockets_is_in_both_files_and_the_new_one_says_whom_it_follo
         new = Tape(here, old)
         assert new.connect is not None
         second = new.connect()
-        new.step("done")
+        for each in (old, new):
+            each.step("done")
         first.close(START)  # and its file is completed
         old.step("given_up")
         new.settle()
@@ -105,7 +105,7 @@ def test_a_change_of_sockets_is_in_both_files_and_the_new_one_says_whom_it_follo
         new.settle()
         assert (first.head.after, second.head.after) == ("", first.head.opened)
     assert contents(tmp_path) == [
-        [Step("begun"), Closed(START)],
+        [Step("begun"), Step("done"), Closed(START)],
         [Step("done"), Step("settled"), Closed(START)],
     ]
     assert Tape(None).connect is None

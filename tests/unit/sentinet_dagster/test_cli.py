@@ -29,6 +29,7 @@ COMMANDS = [
     "backfill",
     "check",
     "benchmark",
+    "evaluate",
     "venues",
     "rollups",
 ]
@@ -71,7 +72,8 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_explains_itself_and_knows_json(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inner = {"benchmark": ["parse"], "rollups": ["refresh"]}.get(command, [])
+    groups = {"benchmark": ["parse"], "evaluate": ["pump-events"], "rollups": ["refresh"]}
+    inner = groups.get(command, [])
     assert run([command, *inner, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
 

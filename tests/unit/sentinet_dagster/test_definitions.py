@@ -54,7 +54,7 @@ VIEWS = {
     **{
         f"rollup/stg_market__{name}": sorted([INSTRUMENTS, f"market/{name}"])
         for name in MARKET
-        if name not in ("rejected_frames", "book_flows")
+        if name != "rejected_frames"
     },
 }
 
