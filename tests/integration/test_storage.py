@@ -245,6 +245,7 @@ KEPT_WHATEVER_THEIR_AGE = {
     "surveillance.failed_ranges",
     "surveillance.incidents",
     "surveillance.late_hours",
+    "surveillance.snoozes",
 }
 
 
