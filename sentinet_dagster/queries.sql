@@ -437,13 +437,25 @@ select
 from jsonb_to_recordset(%(reaching)s::jsonb) as reaching (
     detector text, detector_version integer, instrument_id smallint, since timestamptz
 )
-inner join surveillance.findings as findings
-    on
-        reaching.detector = findings.detector
-        and reaching.detector_version = findings.detector_version
-        and reaching.instrument_id = findings.instrument_id
-        and findings.window_start >= reaching.since
-        and findings.window_start < %(start)s::timestamptz;
+-- By the primary key, an alert at a time, however the planner weighs a scan of the whole table.
+cross join lateral (
+    select
+        stored.detector,
+        stored.detector_version,
+        stored.instrument_id,
+        stored.window_start,
+        stored.severity,
+        stored.score,
+        stored.completeness
+    from surveillance.findings as stored
+    where
+        stored.detector = reaching.detector
+        and stored.detector_version = reaching.detector_version
+        and stored.instrument_id = reaching.instrument_id
+        and stored.window_start >= reaching.since
+        and stored.window_start < %(start)s::timestamptz
+    offset 0
+) as findings;
 
 -- name: findings_of
 -- The findings of these detectors, instruments and windows, as JSON, whole.
