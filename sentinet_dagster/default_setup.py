@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 
-from dagster import AssetSelection, BetaWarning, Definitions, EnvVar, define_asset_job
+from dagster import BetaWarning, Definitions, EnvVar, define_asset_job
 
 from sentinet_dagster.assets.market import MARKET_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
@@ -21,9 +21,7 @@ from sentinet_dagster.settings import SETTINGS
 
 __all__ = ["defs"]
 
-_judge_windows = define_asset_job(
-    judge_windows.name, selection=AssetSelection.assets(*SURVEILLANCE_ASSETS).without_checks()
-)
+_judge_windows = define_asset_job(judge_windows.name, selection=judge_windows.selection)
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", BetaWarning)  # of owners, which the copy passes on
     _on_new_batches = on_new_batches.with_updated_job(_judge_windows)

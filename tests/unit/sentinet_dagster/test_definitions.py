@@ -6,6 +6,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from sentinet_dagster import default_setup
 from sentinet_dagster.definitions import defs
 
 MARKET = ["book_flows", "books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
@@ -153,6 +154,13 @@ def test_jobs_and_what_each_makes() -> None:
 def test_judging_takes_one_process() -> None:
     for name in [*JOBS, "__ASSET_JOB"]:  # the last: what the UI materializes and backfills
         assert defs.resolve_job_def(name).executor_def.name == "in_process"
+
+
+def test_the_default_setup_judges_by_the_same_steps() -> None:
+    """What the benchmark compares with is the same work, launched as Dagster does by itself."""
+    ours, default = (each.resolve_job_def("judge_windows") for each in (defs, default_setup.defs))
+    assert {node.name for node in default.nodes} == {node.name for node in ours.nodes}
+    assert default.executor_def is not ours.executor_def
 
 
 def test_schedules_sensors_and_checks_run_from_the_start() -> None:
