@@ -157,7 +157,10 @@ def firehose() -> Iterator[tuple[Connection, int]]:
         yield pipe, int(pipe.recv())
     finally:
         process.terminate()
-        process.join()
+        process.join(_PATIENCE_S)
+        if process.is_alive():  # started where SIGTERM is ignored
+            process.kill()
+            process.join()
 
 
 class Stage:
