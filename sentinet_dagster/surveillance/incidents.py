@@ -135,10 +135,8 @@ def regroup(
         .filter(in_doubt)
         .join(kept, on="incident_id", how="anti")
     )
-    # What an incident that gives way held from `until` on begins or joins another one now.
-    reaches_on = gone.filter(pl.col("ended_at") >= until)
     return Regrouping(
         incidents=kept,
         gone=gone["incident_id"].sort().to_list(),
-        is_complete=kept.filter(pl.col("started_at") + REACH > until).is_empty() and reaches_on.is_empty(),
+        is_complete=kept.filter(pl.col("started_at") + REACH > until).is_empty(),
     )
