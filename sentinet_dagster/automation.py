@@ -22,6 +22,7 @@ from dagster import (
 )
 
 from sentinet_dagster.assets.dagster_runs import DAGSTER_ASSETS
+from sentinet_dagster.assets.dashboards import DASHBOARD_ASSETS
 from sentinet_dagster.assets.models import MODEL_ASSETS
 from sentinet_dagster.assets.rollups import ROLLUP_CHECKS
 from sentinet_dagster.assets.soundness import (
@@ -43,6 +44,7 @@ __all__ = [
     "judge_windows",
     "maintain_storage_daily",
     "prune_runs_hourly",
+    "publish_dashboards",
     "retrain_models_daily",
 ]
 
@@ -100,6 +102,16 @@ prune_runs_hourly = define_asset_job(
     executor_def=in_process_executor,
     run_tags={"dagster/max_runtime": "3600"},
     description="Delete old runs of micro-batches with their events and logs, but each partition's newest.",
+)
+
+
+# By hand or by whoever deploys: a dashboard changes when the repository does, and no clock knows when.
+publish_dashboards = define_asset_job(
+    "publish_dashboards",
+    selection=AssetSelection.assets(*DASHBOARD_ASSETS).without_checks(),
+    executor_def=in_process_executor,
+    run_tags={"dagster/max_runtime": "900"},
+    description="Make the Superset that SENTINET_SUPERSET_URL names show the dashboards of this version.",
 )
 
 
@@ -166,6 +178,7 @@ JOBS: Final = [
     check_quality_daily,
     prune_runs_hourly,
     maintain_storage_daily,
+    publish_dashboards,
 ]
 SCHEDULES: Final = [
     retrain_models_daily_schedule,

@@ -44,6 +44,7 @@ __all__ = ["READY_S", "Secrets", "SupersetServer", "install"]
 
 ENVIRONMENT: Final = "SENTINET_SUPERSET_ENV"
 METADATA: Final = "SENTINET_SUPERSET_METADATA_URL"
+WORKERS: Final = "SENTINET_SUPERSET_WORKERS"
 READY_S: Final = 420.0  # its tables are 345 migrations when it starts for the first time
 ADMIN: Final = "admin"
 _FOLDER: Final = Path(sentinet_dagster.superset.__file__).parent
@@ -127,7 +128,7 @@ class SupersetServer:
     port: int
     secrets: Secrets
     metadata_url: str = field(repr=False)
-    workers: int = 1
+    workers: int
 
     @classmethod
     def lay_out(cls, home: Home, database: Database, environ: Mapping[str, str]) -> SupersetServer:
@@ -137,6 +138,7 @@ class SupersetServer:
             UserError: something of that cannot be had.
         """
         home.superset.mkdir(exist_ok=True)
+        workers = _workers(environ)
         python = install(home, environ)
         return cls(
             home,
@@ -144,6 +146,7 @@ class SupersetServer:
             home.choose_port("superset", environ),
             Secrets.of(home),
             _metadata_url(database, environ),
+            workers,
         )
 
     @property
@@ -191,13 +194,21 @@ class SupersetServer:
                 "SENTINET_SUPERSET_USER": ADMIN,
                 "SENTINET_SUPERSET_PASSWORD": self.secrets.admin_password,
                 "SENTINET_SUPERSET_BIND": f"{LOOPBACK}:{self.port}",
-                "SENTINET_SUPERSET_WORKERS": str(self.workers),
+                WORKERS: str(self.workers),
             },
             cwd=folder,
             ready=answers_http(f"{self.url}/health"),
             ready_s=READY_S,
             restart=Restart(),
         )
+
+
+def _workers(environ: Mapping[str, str]) -> int:
+    """Processes that answer: some 350 MB each."""
+    text = environ.get(WORKERS, "").strip() or "2"
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
+        raise UserError(f"{WORKERS}={text}: write how many processes answer for Superset, such as 2")
+    return int(text)
 
 
 def _metadata_url(database: Database, environ: Mapping[str, str]) -> str:

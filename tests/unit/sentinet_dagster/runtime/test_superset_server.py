@@ -71,7 +71,9 @@ def test_an_environment_that_has_the_pins_is_taken(home: Home, environment: Path
 
 def test_no_secret_is_on_the_command_line(home: Home) -> None:
     secrets = Secrets("session-key", "admin-password", "analyst-password")
-    server = SupersetServer(home, home.path / "python", 1, secrets, "postgresql://ana:database-password@db/s")
+    server = SupersetServer(
+        home, home.path / "python", 1, secrets, "postgresql://ana:database-password@db/s", 2
+    )
     spec = server.spec()
     told = " ".join(spec.argv)
     assert "password" not in told
@@ -87,6 +89,16 @@ def test_beside_a_given_database_superset_needs_one_of_its_own(home: Home, envir
             Database("postgresql://db/s", "postgresql://db/d"),
             {"SENTINET_SUPERSET_ENV": str(environment)},
         )
+
+
+@pytest.mark.parametrize("workers", ["0", "many", "-1", "65"])
+def test_what_is_no_number_of_workers_is_named(home: Home, environment: Path, workers: str) -> None:
+    given = {
+        "SENTINET_SUPERSET_ENV": str(environment),
+        "SENTINET_SUPERSET_WORKERS": workers,
+    }
+    with pytest.raises(UserError, match="SENTINET_SUPERSET_WORKERS="):
+        SupersetServer.lay_out(home, Database("postgresql://db/s", "postgresql://db/d"), given)
 
 
 def test_no_address_is_among_the_pins() -> None:

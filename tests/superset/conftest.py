@@ -1,0 +1,147 @@
+"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market.
+
+Superset's environment is kept in the tests' cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
+All else is new and goes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+from playwright.sync_api import Browser
+
+from ingest_daemon.venues.simulated import SimulatedMarket
+from sentinet_dagster.runtime.demo_config import render_config
+from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.superset_server import Secrets
+from sentinet_dagster.runtime.venue_history import write_history
+from tests.superset.chromium import CannotRunError, open_browser
+from tests.superset.pages import Analyst
+
+SENTINET = Path(sys.executable).with_name("sentinet")
+HISTORY_US = 50 * 60_000_000
+AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
+PATIENCE_S = 240.0
+SCORED = "select from surveillance.scores where score is not null and window_start > %s"
+_CACHE = Path(os.environ.get("SENTINET_TEST_CACHE", Path("~/.cache/sentinet").expanduser()))
+
+
+@dataclass(frozen=True)
+class Sentinet:
+    """A home in which everything runs."""
+
+    environment: dict[str, str]
+    addresses: dict[str, str]
+
+    @property
+    def home(self) -> Home:
+        return Home.from_environment(self.environment)
+
+    @property
+    def secrets(self) -> Secrets:
+        return Secrets.of(self.home)
+
+    @property
+    def database_url(self) -> str:
+        server = EmbeddedPostgres(self.home.postgres, self.home.log_file("postgres")).running()
+        assert server is not None
+        return server.url()
+
+    def until(self, query: str, what: str, *parameters: object) -> None:
+        """Wait until a query has a row."""
+        deadline = time.monotonic() + PATIENCE_S
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            while connection.execute(query, parameters).fetchone() is None:  # type: ignore[arg-type]
+                assert time.monotonic() < deadline, f"after {PATIENCE_S:g} s it is not so that {what}"
+                time.sleep(0.5)
+
+    def take_decisions(self) -> None:
+        """What makes a precision: an alert that was one, and one that was none."""
+        first, second, *_ = ask(self.environment, "alerts")["alerts"]
+        for alert, disposition in ((first, "true"), (second, "false")):
+            ask(self.environment, "alerts", "close", alert["alert_id"], "--as", disposition)
+
+
+def ask(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """One JSON object on stdout and nothing else there; exit code 0."""
+    done = subprocess.run(
+        [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"sentinet {' '.join(arguments)}: {done.stderr}"
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture(scope="session")
+def sentinet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
+    """The last fifty minutes of a simulated market with its abuses, judged, on dashboards."""
+    folder = tmp_path_factory.mktemp("superset")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        config = render_config(folder / "config", nobody.getsockname()[1])
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
+    environment = kept | {
+        "SENTINET_HOME": str(folder / "home"),
+        "SENTINET_CONFIG_DIR": str(config),
+        "SENTINET_SUPERSET_ENV": str(_CACHE / "superset-venv"),
+        "SENTINET_SUPERSET_WORKERS": "1",
+    }
+    end_us = int(time.time()) * 1_000_000
+    begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
+    market = SimulatedMarket(seed=3, anchor_us=begin_us)
+    ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
+    try:
+        up = ask(environment, "up", "--with-superset")
+        running = Sentinet(environment, up["addresses"])
+        running.until("select from model.models", "a model is learnt")
+        ask(environment, "replay", *recorded(market, middle_us, end_us, folder / "after"))
+        running.until(
+            SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
+        )
+        running.take_decisions()
+        ask(environment, "rollups", "refresh")
+        yield running
+    finally:
+        ask(environment, "down")
+    assert [process.cmdline() for process in psutil.process_iter() if mentions(process, str(folder))] == []
+
+
+def mentions(process: psutil.Process, folder: str) -> bool:
+    try:
+        told = [*process.cmdline(), *process.environ().values()]
+    except psutil.Error:
+        return False
+    return process.pid != os.getpid() and any(folder in word for word in told)
+
+
+def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) -> list[str]:
+    return [str(file.path) for file in write_history(market, begin_us, end_us, folder)]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    try:
+        with open_browser() as opened:
+            yield opened
+    except CannotRunError as reason:
+        pytest.skip(f"no browser: {reason}")
+
+
+@pytest.fixture(scope="session")
+def analyst(browser: Browser, sentinet: Sentinet) -> Analyst:
+    """The analyst whose password `up` prints."""
+    return Analyst(browser, sentinet.addresses["superset"], "analyst", sentinet.secrets.analyst_password)

@@ -1,0 +1,47 @@
+"""The dashboards as an analyst sees them: a real server, a real browser, a market that was judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sentinet_dagster.superset.bundle import read_bundle
+from tests.conftest import REPOSITORY
+from tests.superset.pages import Analyst
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
+PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
+BUNDLE = read_bundle()
+
+
+@pytest.mark.parametrize("slug", BUNDLE.dashboards)
+def test_every_visible_chart_shows_a_result(analyst: Analyst, slug: str) -> None:
+    analyst.open(slug)
+    seen: set[str] = set()
+    complaints = []
+    for number, tab in enumerate(analyst.tabs()):
+        charts = analyst.settled()
+        analyst.picture(PICTURES / f"{slug}_{number}.png")
+        complaints += [f"{tab}: {chart.complaint}" for chart in charts if chart.complaint]
+        seen |= {chart.name for chart in charts}
+    assert complaints == []
+    assert seen == {BUNDLE.charts[chart].title for chart in BUNDLE.dashboards[slug].charts}
+
+
+def test_a_filter_changes_the_data(analyst: Analyst) -> None:
+    def venues() -> set[str]:
+        (markets,) = [chart for chart in analyst.settled() if chart.name == "Markets"]
+        return {venue for venue in ("simulated", "simulated_usdm") if venue in markets.text.split()}
+
+    analyst.open("market_overview")
+    assert venues() == {"simulated", "simulated_usdm"}
+    analyst.choose("Venue", "simulated_usdm")
+    analyst.until(lambda: venues() == {"simulated_usdm"}, "one venue's markets are shown")
+
+
+def test_an_analyst_is_offered_no_editing(analyst: Analyst) -> None:
+    for slug in BUNDLE.dashboards:
+        analyst.open(slug)
+        assert analyst.page.get_by_role("button", name="Edit dashboard").count() == 0
