@@ -197,7 +197,7 @@ class SurveillanceConfig(ConfigurableResource[Any]):
         return load_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
 
 
-class NamedSuperset(ConfigurableResource[Any]):
+class NamedSuperset:
     """The Superset that the environment names. It is looked for when a run needs it: without one the code
     location is as ever, and its password is in no configuration that Dagster shows."""
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import psycopg
-from dagster import AssetKey, AssetSpec, Failure, MaterializeResult, MetadataValue, multi_asset
+from dagster import AssetKey, AssetSpec, Failure, MaterializeResult, MetadataValue, ResourceParam, multi_asset
 
 from sentinet_dagster.resources import NamedSuperset, Timescale
 from sentinet_dagster.rollups.project import DbtFailed, RollupProject
@@ -39,7 +39,9 @@ _SPECS: Final = [
 
 
 @multi_asset(name="dashboards", specs=_SPECS)
-def dashboards(timescale: Timescale, superset: NamedSuperset) -> Iterator[MaterializeResult[Any]]:
+def dashboards(
+    timescale: Timescale, superset: ResourceParam[NamedSuperset]
+) -> Iterator[MaterializeResult[Any]]:
     """YAML → a Superset, if nothing in it is broken."""
     try:
         target = superset.target()

@@ -46,7 +46,9 @@ def up(
         else:
             typer.echo(f"Sentinet runs in {home.path}. Dagster: {state.addresses['dagster']}")
             if with_superset:
-                typer.echo(f"Superset: {_superset_login(home, state)}")
+                # A detached service's output is its log, which others may read.
+                told = _superset_login(home, shown=not foreground or sys.stdout.isatty())
+                typer.echo(f"Superset: {state.addresses['superset']} {told}")
 
     if foreground:
         from sentinet_dagster.commands.console import log_to_stderr
@@ -72,12 +74,12 @@ def _install_superset(home: Home) -> None:
     superset_server.install(home, os.environ)
 
 
-def _superset_login(home: Home, state: RunState) -> str:
+def _superset_login(home: Home, *, shown: bool) -> str:
     from sentinet_dagster.runtime.superset_server import Secrets
     from sentinet_dagster.superset.target import ANALYST_NAME
 
-    password = Secrets.of(home).analyst_password
-    return f"{state.addresses['superset']} user {ANALYST_NAME}, password {password}"
+    password = Secrets.of(home).analyst_password if shown else f"in {home.superset / 'secrets.json'}"
+    return f"user {ANALYST_NAME}, password {password}"
 
 
 def down(as_json: JsonOption = False) -> None:
