@@ -24,6 +24,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from ingest_daemon.venues.simulated import SimulatedMarket
+from sentinet_dagster.runtime.dagster_api import DagsterApi
 from sentinet_dagster.runtime.demo_config import render_config
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.home import Home
@@ -69,6 +70,16 @@ class Sentinet:
                 assert time.monotonic() < deadline, f"after {PATIENCE_S:g} s it is not so that {what}"
                 time.sleep(0.5)
 
+    def run(self, job: str) -> None:
+        """Have Dagster run a job; it must succeed."""
+        with DagsterApi(self.addresses["dagster"]) as dagster:
+            run = dagster.launch(job, dagster.location())
+            deadline = time.monotonic() + PATIENCE_S
+            while (status := dagster.run_status(run)) not in ("SUCCESS", "FAILURE", "CANCELED"):
+                assert time.monotonic() < deadline, f"{job} is {status} after {PATIENCE_S:g} s"
+                time.sleep(0.5)
+        assert status == "SUCCESS", job
+
     def take_decisions(self) -> None:
         """What makes a precision: an alert that was one, and one that was none."""
         first, second, *_ = ask(self.environment, "alerts")["alerts"]
@@ -113,6 +124,7 @@ def sentinet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
         )
         running.take_decisions()
+        running.run("check_judgement_hourly")
         ask(environment, "rollups", "refresh")
         yield running
     finally:

@@ -30,8 +30,10 @@ slices => slices.filter(each => each.offsetParent !== null).map(each => {
   const mark = [...each.querySelectorAll(drawn)].find(one => one.getBoundingClientRect().width > 0);
   const busy = each.querySelector('[data-test="loading-indicator"], .loading') !== null;
   const alert = each.querySelector('.ant-alert-error, [data-test="error-alert"], [role="alert"]');
-  const empty = /No results were returned|No data|N\\/A/.test(text) ||
-    [...each.querySelectorAll('tbody td')].some(cell => /^No (matching )?records found/.test(cell.innerText));
+  const cells = [...each.querySelectorAll('tbody td')];
+  const empty = /No results were returned/.test(text) ||
+    (kind.startsWith('big_number') && /No data|N\\/A/.test(text)) ||
+    cells.some(cell => /^No (matching )?records found/.test(cell.innerText));
   return {
     name: each.dataset.testChartName, kind, busy,
     error: alert ? alert.innerText : '', empty, drawn: mark !== undefined, text,

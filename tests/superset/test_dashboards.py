@@ -14,6 +14,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
 PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
 BUNDLE = read_bundle()
+# Measured of alerts that are raised while a market is live; this one is history.
+OF_LIVE_ALERTS = {"Row → alert"}
 
 
 @pytest.mark.parametrize("slug", BUNDLE.dashboards)
@@ -24,7 +26,12 @@ def test_every_visible_chart_shows_a_result(analyst: Analyst, slug: str) -> None
     for number, tab in enumerate(analyst.tabs()):
         charts = analyst.settled()
         analyst.picture(PICTURES / f"{slug}_{number}.png")
-        complaints += [f"{tab}: {chart.complaint}" for chart in charts if chart.complaint]
+        broken = [
+            chart
+            for chart in charts
+            if chart.complaint and not (chart.empty and chart.name in OF_LIVE_ALERTS)
+        ]
+        complaints += [f"{tab}: {chart.complaint}" for chart in broken]
         seen |= {chart.name for chart in charts}
     assert complaints == []
     assert seen == {BUNDLE.charts[chart].title for chart in BUNDLE.dashboards[slug].charts}
