@@ -18,6 +18,7 @@ from sentinet_dagster.commands import (
     alerts,
     backfill,
     benchmark,
+    calibrate,
     check,
     demo,
     evaluate,
@@ -47,6 +48,7 @@ app.command("replay")(replay.replay)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")

@@ -30,6 +30,7 @@ COMMANDS = [
     "backfill",
     "check",
     "benchmark",
+    "calibrate",
     "evaluate",
     "venues",
     "rollups",
