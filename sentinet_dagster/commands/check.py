@@ -82,8 +82,8 @@ def _as_json(report: QualityReport, html: Path | None) -> dict[str, Any]:
         "passed": not report.errors,
         "errors": len(report.errors),
         "warnings": len(report.warnings),
-        "set_aside": report.set_aside,
-        "judged_again": report.lifted,
+        "set_aside": report.passed.set_aside,
+        "judged_again": report.passed.lifted,
         "html": None if html is None else str(html.absolute() / "index.html"),
         "results": [
             {
@@ -121,7 +121,7 @@ def _print(report: QualityReport, html: Path | None) -> None:
         f"{len(report.results)} expectations from {report.start:%Y-%m-%d %H:%M:%S} "
         f"to {report.end:%Y-%m-%d %H:%M:%S}: "
         f"{len(report.errors)} broken with severity error, {len(report.warnings)} with warning; "
-        f"{report.set_aside} facts set aside.",
+        f"{report.passed.set_aside} facts set aside.",
         soft_wrap=True,
     )
     if html is not None:
