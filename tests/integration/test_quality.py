@@ -342,7 +342,10 @@ def test_the_command_ends_with_1_where_an_error_is_broken(
     monkeypatch.setenv("SENTINET_DATABASE_URL", spoiled.desk.url)
     assert run_command([*asked, "--html", str(tmp_path / "docs")]) == 1
     told = capsys.readouterr().out
-    assert all(name in told for _, name in spoiled.failing())
+    for each in spoiled.failing().values():
+        assert (
+            f"{each.severity.value:<8} {each.relation} {each.expectation}: {each.failing:,}, first: " in told
+        )
     assert f"{len(spoiled.report.errors)} broken with severity error" in told
     assert (tmp_path / "docs/index.html").is_file()
 
