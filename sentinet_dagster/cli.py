@@ -20,6 +20,7 @@ from sentinet_dagster.commands import (
     benchmark,
     calibrate,
     check,
+    dashboards,
     demo,
     evaluate,
     migrate,
@@ -50,6 +51,7 @@ app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
 app.command("calibrate")(calibrate.calibrate)
 app.add_typer(rollups.app, name="rollups")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evaluate.app, name="evaluate")
