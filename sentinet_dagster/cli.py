@@ -27,7 +27,7 @@ from sentinet_dagster.commands import (
     service,
     venues,
 )
-from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
+from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, log_to_stderr, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
 app = typer.Typer(
@@ -71,6 +71,7 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
+    log_to_stderr()
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ from sentinet_dagster.storage import StorageSettings
 
 STOP_PROCESSES_S = 7.0  # PostgreSQL comes after them, and all together have 10 s
 STOP_S = 10.0
-DETACHED_START_S = 120.0
+DETACHED_START_S = 300.0  # a process that ends is noticed at once; a busy machine needs minutes
 _POLL_S = 0.2
 
 log = structlog.get_logger(__name__)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import structlog
 
 from ingest_daemon.venues import VENUES
 from sentinet_dagster.cli import app, run
@@ -120,6 +121,15 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
         "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
         "addresses": {}, "feeds": {}, "drift": [], "judging": {}, "latency": {}, "dagster": None,
     }  # fmt: skip
+
+
+def test_stdout_belongs_to_the_result_and_logs_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger("of any module")
+    assert run(["venues", "--json"]) == 0
+    log.warning("said while a command runs")
+    said = capsys.readouterr()
+    assert json.loads(said.out).keys() == {"venues"}
+    assert "said while a command runs" in said.err
 
 
 def test_down_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:
