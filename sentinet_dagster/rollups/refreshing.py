@@ -1,4 +1,4 @@
-"""Bringing rollups up to date: exactly the buckets whose facts, or their quarantine, changed since the last time.
+"""Bringing rollups up to date: exactly the buckets whose facts changed or were set aside since the last time.
 
 What lives here: the order of models, and who does the work: the function rollup.refresh, or TimescaleDB where
 it keeps the rollup itself. What never does: deciding which buckets are stale (SQL does, from the batch

@@ -37,7 +37,7 @@ from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.roles import Passwords
 from sentinet_dagster.runtime.rollups import deploy
 from sentinet_dagster.storage import load_storage
-from tests.conftest import KEPT_FOR_EVER, PostgresServer
+from tests.conftest import KEPT_FOR_EVER
 from tests.integration import rollup_reference as reference
 from tests.integration.judging import Desk
 from tests.integration.market_facts import batch, events, gap, refused
@@ -59,38 +59,14 @@ _SEEN: dict[str, pl.DataFrame] = {}  # of the server that was asked first
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="module")
-def deployed_template(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database with instruments and what dbt makes, without facts."""
-    name = postgres_server.create(migrated_template)
-    with psycopg.connect(postgres_server.url(name), autocommit=True) as connection:
-        connection.execute(
-            """
-            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote) values
-            ('binance', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT'),
-            ('binance', 'ETH-USDT', 'ETHUSDT', 'spot', 'ETH', 'USDT'),
-            ('binance_usdm', 'BTC-USDT-PERP', 'BTCUSDT', 'perpetual', 'BTC', 'USDT')
-            """
-        )
-    assert deploy(postgres_server.url(name), HOME)
-    assert not deploy(postgres_server.url(name), HOME)
-    postgres_server.seal(name)
-    yield name
-    postgres_server.drop(name)
+@pytest.fixture
+def url(rollup_url: str) -> str:
+    return rollup_url
 
 
 @pytest.fixture
-def url(postgres_server: PostgresServer, deployed_template: str) -> Iterator[str]:
-    name = postgres_server.create(deployed_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
-
-
-@pytest.fixture
-def connection(url: str) -> Iterator[Connection]:
-    with psycopg.connect(url, autocommit=True) as opened:
-        opened.execute("set time zone 'UTC'")
-        yield opened
+def connection(rollup_connection: Connection) -> Connection:
+    return rollup_connection
 
 
 def write(url: str, *facts: Any) -> None:
