@@ -72,6 +72,12 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 .PHONY: test
 test: check ## Install what is needed and run every check
 
+.PHONY: scorecard
+scorecard: $(DEV_STAMP) ## Write tests/scorecard.json anew: what later changes of the judgement are held against
+	@$(BIN)/sentinet evaluate injected --short --json > tests/scorecard.json.new
+	@$(BIN)/python -m json.tool tests/scorecard.json.new tests/scorecard.json
+	@rm tests/scorecard.json.new
+
 .PHONY: chaos
 chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
