@@ -419,11 +419,11 @@ def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, s
                 " from rollup.continuous_aggregates"
             ).fetchall()
 
-        define(small, database_url, "(price)", "(price)")
+        define(small, database_url, "(trades.price)", "(trades.price)")
         assert bars("high") == [3.0, 4.0]
         before = state()
 
-        define(small, database_url, "max(price) as high", "max(price)\n        as high")  # only its looks
+        define(small, database_url, "max(trades.price) as high", "max(trades.price)\n        as high")  # only its looks
         assert state()[0][:2] == before[0][:2]
 
         define(small, database_url, "as high", "+ 1 as high")
@@ -434,7 +434,7 @@ def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, s
         connection.execute("delete from market.trades where trade_id = 1")
         lost = r"would lose what lies between.*trade_bars_1m_v2.*--full-refresh"
         with pytest.raises(DbtFailed, match=lost):
-            define(small, database_url, "max(price)", "count(*) as row_count, max(price)")
+            define(small, database_url, "max(trades.price)", "count(*) as row_count, max(trades.price)")
         assert bars("high") == [4.0, 5.0]
 
         define(small, database_url, "count(*) as row_count", "count(*) as rows_seen", full_refresh=True)
