@@ -56,6 +56,10 @@ down: $(STAMP) ## Stop what `make up` started
 status: $(STAMP) ## Show what runs and where
 	@$(BIN)/sentinet status
 
+.PHONY: dashboards
+dashboards: $(DBT_STAMP) ## Start Sentinet with Superset and its dashboards; installs Superset if it is missing
+	@$(BIN)/sentinet up --with-superset
+
 .PHONY: lint
 lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 	$(BIN)/ruff format --check .

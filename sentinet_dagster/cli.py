@@ -19,6 +19,7 @@ from sentinet_dagster.commands import (
     backfill,
     benchmark,
     check,
+    dashboards,
     demo,
     evaluate,
     migrate,
@@ -48,6 +49,7 @@ app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evaluate.app, name="evaluate")

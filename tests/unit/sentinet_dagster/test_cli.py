@@ -29,6 +29,7 @@ COMMANDS = [
     "alerts",
     "backfill",
     "check",
+    "dashboards",
     "benchmark",
     "evaluate",
     "venues",
@@ -73,7 +74,12 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_explains_itself_and_knows_json(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    groups = {"benchmark": ["parse"], "evaluate": ["pump-events"], "rollups": ["refresh"]}
+    groups = {
+        "benchmark": ["parse"],
+        "dashboards": ["publish"],
+        "evaluate": ["pump-events"],
+        "rollups": ["refresh"],
+    }
     inner = groups.get(command, [])
     assert run([command, *inner, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
