@@ -423,7 +423,9 @@ def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, s
         assert bars("high") == [3.0, 4.0]
         before = state()
 
-        define(small, database_url, "max(trades.price) as high", "max(trades.price)\n        as high")  # only its looks
+        define(
+            small, database_url, "max(trades.price) as high", "max(trades.price)\n        as high"
+        )  # only its looks
         assert state()[0][:2] == before[0][:2]
 
         define(small, database_url, "as high", "+ 1 as high")
