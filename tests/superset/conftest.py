@@ -56,6 +56,9 @@ class Sentinet:
     def secrets(self) -> Secrets:
         return Secrets.of(self.home)
 
+    def ask(self, *arguments: str) -> dict[str, Any]:
+        return ask(self.environment, *arguments)
+
     @property
     def database_url(self) -> str:
         server = EmbeddedPostgres(self.home.postgres, self.home.log_file("postgres")).running()
@@ -82,9 +85,9 @@ class Sentinet:
 
     def take_decisions(self) -> None:
         """What makes a precision: an alert that was one, and one that was none."""
-        first, second, *_ = ask(self.environment, "alerts")["alerts"]
+        first, second, *_ = self.ask("alerts")["alerts"]
         for alert, disposition in ((first, "true"), (second, "false")):
-            ask(self.environment, "alerts", "close", alert["alert_id"], "--as", disposition)
+            self.ask("alerts", "close", alert["alert_id"], "--as", disposition)
 
 
 def ask(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
@@ -119,13 +122,13 @@ def sentinet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
         up = ask(environment, "up", "--with-superset")
         running = Sentinet(environment, up["addresses"])
         running.until("select from model.models", "a model is learnt")
-        ask(environment, "replay", *recorded(market, middle_us, end_us, folder / "after"))
+        running.ask("replay", *recorded(market, middle_us, end_us, folder / "after"))
         running.until(
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
         )
         running.take_decisions()
         running.run("check_judgement_hourly")
-        ask(environment, "rollups", "refresh")
+        running.ask("rollups", "refresh")
         yield running
     finally:
         ask(environment, "down")
