@@ -13,6 +13,7 @@ call waits for the server without the interpreter's lock, so an asynchronous one
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from itertools import chain, islice
 from operator import attrgetter
@@ -22,9 +23,10 @@ from typing import Any, Final, LiteralString, Self, TypeVar
 import msgspec
 import psycopg
 from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ingest_daemon.batcher import Batch
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, Told, encode, times_of
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
 from ingest_daemon.ledger import (
@@ -225,20 +227,40 @@ class Store:
             StoreRejected: the database refuses what we write, and would refuse it again.
         """
         try:
-            return self.transact(lambda connection: _write(connection, batch, _copy, received_until))
+            return self._write(batch, _copy, received_until)
         except _DuplicateFound:
-            return self.transact(lambda connection: _write(connection, batch, _merge, received_until))
+            return self._write(batch, _merge, received_until)
 
     def transact(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` gives, done in one transaction. Raises StoreUnavailable, StoreRejected as `write`."""
+        with self._transaction() as (connection, _):
+            return work(connection)
+
+    def _write(self, batch: Batch, write_facts: _WriteFacts, received_until: int | None) -> WriteReport:
+        with self._transaction() as (connection, ending):
+            outcomes = _write_rows(connection, batch, write_facts, received_until)
+            # The ledger and the commit go out together, and are answered together.
+            ending.enter_context(connection.pipeline())
+            insert_ledger(connection, batch.venue, outcomes)
+        return WriteReport(
+            rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
+            repeated={outcome.relation: outcome.repeated for outcome in outcomes},
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[Connection, ExitStack]]:
+        """A transaction, and what is left once its end is said."""
         self.connect()
-        assert self._connection is not None, "connect() has opened it"
+        connection = self._connection
+        assert connection is not None, "connect() has opened it"
         try:
-            with self._connection.transaction():
-                return work(self._connection)
+            with ExitStack() as ending, connection.transaction():
+                yield connection, ending
         except psycopg.errors.UniqueViolation as error:
             raise _DuplicateFound from error
         except psycopg.Error as error:
+            if connection.info.transaction_status is not TransactionStatus.IDLE:
+                connection.close()  # what failed in a pipeline keeps its transaction open
             raise _named(error) from error
 
 
@@ -253,7 +275,8 @@ class _Upload:
         self.relation = relation
         self.events = events
         self._received_until = received_until
-        self._parts = encode(relation, events)
+        self._told = Told()
+        self._parts = encode(relation, events, self._told)
         self._ready: list[bytes] = []
 
     def prepare(self) -> None:
@@ -264,13 +287,20 @@ class _Upload:
         """All of them, once."""
         return chain(self._ready, self._parts)
 
-    def outcome(self, size: int, repeated: tuple[int, ...] = ()) -> Outcome:
-        """What became of it: so many bytes were sent, and these rows were there already."""
+    def sent(self, size: int) -> Outcome:
+        """What becomes of it where all of `parts` was sent, so many bytes, and every row is new."""
+        return self._outcome(size, (), spans(self._told.times), self._told.received_until)
+
+    def merged(self, size: int, repeated: tuple[int, ...]) -> Outcome:
+        """What became of it where these rows were there already."""
         new = _without(self.events, repeated)
         touched = spans(times_of(new)) if new else []
-        seen = self._received_until
-        if seen is None:
-            seen = max(map(_received_at, self.events))
+        return self._outcome(size, repeated, touched, max(map(_received_at, self.events)))
+
+    def _outcome(
+        self, size: int, repeated: tuple[int, ...], touched: list[tuple[int, int]], last_received_at: int
+    ) -> Outcome:
+        seen = last_received_at if self._received_until is None else self._received_until
         return Outcome(self.relation.name, len(self.events), repeated, size, touched, seen)
 
 
@@ -286,9 +316,9 @@ def _named(error: psycopg.Error) -> StoreError:
     return (StoreUnavailable if lost else StoreRejected)(message)
 
 
-def _write(
+def _write_rows(
     connection: Connection, batch: Batch, write_facts: _WriteFacts, received_until: int | None
-) -> WriteReport:
+) -> list[Outcome]:
     uploads = [
         _Upload(relation, events, received_until)
         for relation in FACTS
@@ -303,11 +333,7 @@ def _write(
         outcomes.append(_insert_gaps(connection, batch))
     if batch.rejected_frames:
         outcomes.append(_insert_rejected(connection, batch))
-    insert_ledger(connection, batch.venue, outcomes)
-    return WriteReport(
-        rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
-        repeated={outcome.relation: outcome.repeated for outcome in outcomes},
-    )
+    return outcomes
 
 
 def _copy(connection: Connection, upload: _Upload, meanwhile: Callable[[], None]) -> Outcome:
@@ -316,7 +342,7 @@ def _copy(connection: Connection, upload: _Upload, meanwhile: Callable[[], None]
         with cursor.copy(_copy_statement(("market", upload.relation.name), upload.relation)) as copy:
             size = _send(copy, upload.parts())
             # The server has yet to take in what it was sent last.
-            outcome = upload.outcome(size)
+            outcome = upload.sent(size)
             meanwhile()
         return outcome
 
@@ -346,7 +372,7 @@ def _merge(connection: Connection, upload: _Upload, _meanwhile: Callable[[], Non
         ).format(target=target, columns=columns, staging=staging, key=_key_in_microseconds(relation))
     ).fetchall()
     new = {first[key] for key in inserted}
-    return upload.outcome(size, tuple(position for position in range(len(events)) if position not in new))
+    return upload.merged(size, tuple(position for position in range(len(events)) if position not in new))
 
 
 def _send(copy: psycopg.Copy, parts: Iterable[bytes]) -> int:
