@@ -35,6 +35,7 @@ from psycopg.rows import dict_row
 from sentinet_dagster.assets.dagster_runs import KEPT
 from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s, use_of
+from sentinet_dagster.runtime.disk import used_bytes
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.history import take_in, venues_by_protocol
 from sentinet_dagster.runtime.home import Home
@@ -58,6 +59,7 @@ from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import Supervisor
 from sentinet_dagster.runtime.venue_control import begin_script
 from sentinet_dagster.runtime.venue_history import write_history
+from sentinet_dagster.surveillance.evaluation import percentile
 
 READY_S = 300.0
 _LIVE_WITHIN = timedelta(seconds=60)
@@ -254,8 +256,8 @@ class Stage:
         """Of all that Dagster has written, and of its ticks."""
         with psycopg.connect(self.database.dagster_url, autocommit=True) as connection:
             sizes = readings.dagster_sizes(connection)
-        files = sum(each.stat().st_blocks * 512 for each in self._home.dagster.rglob("*") if each.is_file())
-        return round(sizes["database"] * 2**20) + files, round(sizes["ticks"] * 2**20)
+        taken = round(sizes["database"] * 2**20)
+        return taken + used_bytes(self._home.dagster), round(sizes["ticks"] * 2**20)
 
     def _runs(self, since: datetime, until: datetime) -> dict[str, int]:
         with psycopg.connect(self.database.dagster_url, autocommit=True, row_factory=dict_row) as connection:
@@ -311,8 +313,8 @@ class _Mark:
 
 def _percentiles(values: list[float]) -> dict[str, float | None]:
     found = {
-        "p50": readings.percentile(values, 0.5),
-        "p95": readings.percentile(values, 0.95),
+        "p50": percentile(values, 0.5),
+        "p95": percentile(values, 0.95),
         "max": max(values, default=None),
     }
     return {name: None if value is None else round(value, 3) for name, value in found.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from sentinet_dagster.surveillance import schema
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.schema import TIME, Column, Relation
 from sentinet_dagster.surveillance.windows import build_windows
 
@@ -93,32 +93,6 @@ def windows_of(
         START,
         at(seconds),
     )
-
-
-@dataclass(frozen=True)
-class Facts:
-    trades: pl.DataFrame
-    quotes: pl.DataFrame
-    books: pl.DataFrame
-    flows: pl.DataFrame
-    prices: pl.DataFrame
-    gaps: pl.DataFrame
-    refused: pl.DataFrame
-    instruments: pl.DataFrame
-
-    def windows(self, start: datetime, end: datetime) -> pl.DataFrame:
-        return build_windows(
-            self.trades,
-            self.quotes,
-            self.books,
-            self.flows,
-            self.prices,
-            self.gaps,
-            self.refused,
-            self.instruments,
-            start,
-            end,
-        )
 
 
 def random_flows(random: np.random.Generator, count: int, seconds: int) -> pl.DataFrame:
