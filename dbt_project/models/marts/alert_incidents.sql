@@ -26,5 +26,5 @@ select
     alerts.unresolved_alerts,
     alerts.detectors,
     alerts.symbols
-from {{ source('surveillance', 'incidents') }} as incidents
+from {{ ref('stg_surveillance__incidents') }} as incidents
 inner join alerts on incidents.incident_id = alerts.incident_id
