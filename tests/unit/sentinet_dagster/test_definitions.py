@@ -89,6 +89,48 @@ VIEWS = {
     },
 }
 
+DASHBOARDS = {
+    "superset/data_quality_and_operations": [
+        "rollup/check_status",
+        "rollup/feed_quality",
+        "rollup/feed_status",
+        "rollup/feed_troubles",
+        "rollup/ingest_batches",
+        "rollup/judging_backlog",
+        "rollup/judging_latency_1m",
+        "rollup/relation_sizes",
+    ],
+    "superset/liquidity_and_derivatives": [
+        "rollup/basis_monitor",
+        "rollup/execution_windows",
+        "rollup/liquidity_1m",
+        "rollup/window_features",
+        "rollup/windowed_metrics",
+    ],
+    "superset/market_overview": [
+        "rollup/alert_queue",
+        "rollup/candles_latest",
+        "rollup/correlation_matrix",
+        "rollup/feed_status",
+        "rollup/ingest_batches",
+        "rollup/judging_latency_1m",
+        "rollup/market_overview",
+        "rollup/price_bars_1m",
+    ],
+    "superset/models": [
+        "rollup/model_scores",
+        "rollup/trained_models",
+    ],
+    "superset/surveillance": [
+        "rollup/alert_context",
+        "rollup/alert_evidence",
+        "rollup/alert_incidents",
+        "rollup/alert_outcomes",
+        "rollup/alert_queue",
+        "rollup/stg_surveillance__alerts",
+    ],
+}
+
 GRAPH = {
     **{f"market/{name}": [] for name in MARKET},
     INSTRUMENTS: [],
@@ -106,6 +148,7 @@ GRAPH = {
         "surveillance/scores",
         "surveillance/windows",
     ],
+    **DASHBOARDS,
     "model/isolation_forest": ["surveillance/features"],
     "ops/dagster_runs": [],
     "ops/storage": [f"market/{name}" for name in MARKET],
@@ -126,6 +169,7 @@ JOBS = {
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
     "maintain_storage_daily": ["ops/storage"],
+    "publish_dashboards": sorted(DASHBOARDS),
 }
 SCHEDULES = {
     "refresh_rollups_minutely_schedule": ("* * * * *", "refresh_rollups_minutely"),
