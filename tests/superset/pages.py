@@ -123,14 +123,21 @@ class Analyst:
         raise AssertionError(f"after {PATIENCE_MS // 1000} s it is not so that {what}")
 
     def picture(self, file: Path) -> None:
-        """What is on the screen, without the empty rest of the tall window."""
-        file.parent.mkdir(parents=True, exist_ok=True)
+        """What is on the screen, once nothing moves any more, without the empty rest of the tall window."""
         bottom = self.page.evaluate(
             "Math.max(...[...document.querySelectorAll('.chart-slice')].filter(e => e.offsetParent)"
             ".map(e => e.getBoundingClientRect().bottom)) + 24"
         )
         clip = {"x": 0, "y": 0, "width": WINDOW["width"], "height": min(bottom, WINDOW["height"])}
-        self.page.screenshot(path=file, clip=clip)
+        shots = [self.page.screenshot(clip=clip)]
+
+        def is_still() -> bool:
+            shots.append(self.page.screenshot(clip=clip))
+            return shots[-1] == shots[-2]
+
+        self.until(is_still, "the picture is still")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(shots[-1])
 
     def choose(self, filter_name: str, value: str) -> None:
         """Set a native filter that is a list of values, and apply it."""
