@@ -62,7 +62,7 @@ class Desk:
         return self.execute("judge_windows", partition_key=partition_key, tags=dict(tags or {}))
 
     def execute(self, job: str, **options: Any) -> ExecuteInProcessResult:
-        with _environment(SENTINET_DATABASE_URL=self.url):
+        with environment(SENTINET_DATABASE_URL=self.url):
             return defs.resolve_job_def(job).execute_in_process(
                 instance=self.instance, raise_on_error=False, **options
             )
@@ -131,7 +131,8 @@ def open_desk(url: str, instruments: Sequence[str] | None = ("BTC", "ETH", "SOL"
 
 
 @contextmanager
-def _environment(**variables: str) -> Iterator[None]:
+def environment(**variables: str) -> Iterator[None]:
+    """What a run reads of its process, for as long as it is at it."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

@@ -28,6 +28,9 @@ from ingest_daemon.events import ReferencePrice, Trade
 from ingest_daemon.replay import replay_files
 from ingest_daemon.store import Store
 from sentinet_dagster.partitions import in_microseconds
+from sentinet_dagster.quality.checking import check_range
+from sentinet_dagster.quality.full_pass import full_pass
+from sentinet_dagster.quality.rollup_suites import ROLLUPS
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.rollup_automation import refresh_rollups_minutely_schedule
 from sentinet_dagster.rollups.catalogue import Catalogue, encode
@@ -37,7 +40,7 @@ from sentinet_dagster.runtime.database import migrate
 from sentinet_dagster.runtime.roles import Passwords
 from sentinet_dagster.runtime.rollups import deploy
 from sentinet_dagster.storage import load_storage
-from tests.conftest import KEPT_FOR_EVER, PostgresServer
+from tests.conftest import KEPT_FOR_EVER
 from tests.integration import rollup_reference as reference
 from tests.integration.judging import Desk
 from tests.integration.market_facts import batch, events, gap, refused
@@ -59,38 +62,14 @@ _SEEN: dict[str, pl.DataFrame] = {}  # of the server that was asked first
 Connection = psycopg.Connection[Any]
 
 
-@pytest.fixture(scope="module")
-def deployed_template(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database with instruments and what dbt makes, without facts."""
-    name = postgres_server.create(migrated_template)
-    with psycopg.connect(postgres_server.url(name), autocommit=True) as connection:
-        connection.execute(
-            """
-            insert into market.instruments (venue, symbol, venue_symbol, kind, base, quote) values
-            ('binance', 'BTC-USDT', 'BTCUSDT', 'spot', 'BTC', 'USDT'),
-            ('binance', 'ETH-USDT', 'ETHUSDT', 'spot', 'ETH', 'USDT'),
-            ('binance_usdm', 'BTC-USDT-PERP', 'BTCUSDT', 'perpetual', 'BTC', 'USDT')
-            """
-        )
-    assert deploy(postgres_server.url(name), HOME)
-    assert not deploy(postgres_server.url(name), HOME)
-    postgres_server.seal(name)
-    yield name
-    postgres_server.drop(name)
+@pytest.fixture
+def url(rollup_url: str) -> str:
+    return rollup_url
 
 
 @pytest.fixture
-def url(postgres_server: PostgresServer, deployed_template: str) -> Iterator[str]:
-    name = postgres_server.create(deployed_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
-
-
-@pytest.fixture
-def connection(url: str) -> Iterator[Connection]:
-    with psycopg.connect(url, autocommit=True) as opened:
-        opened.execute("set time zone 'UTC'")
-        yield opened
+def connection(rollup_connection: Connection) -> Connection:
+    return rollup_connection
 
 
 def write(url: str, *facts: Any) -> None:
@@ -282,6 +261,44 @@ def test_dbt_tests_pass_on_a_market_and_fail_on_a_broken_one(url: str, connectio
     assert len(checked) > 30
 
 
+BREAKS = {
+    ("trade_bars_1m", "close_is_there"): "close = null",
+    ("trade_bars_5m", "vwap_is_between_low_and_high"): "vwap = high * 2",
+    ("trade_bars_1h", "ohlc_are_consistent"): "low = high + 1",
+    ("quote_spreads_1m", "no_more_are_timed_than_counted"): "timed_count = quote_count + 1",
+    ("book_depth_1m", "bid_depth_10bps_is_not_negative"): "bid_depth_10bps = -1",
+    ("reference_prices_1m", "mark_price_is_positive"): "mark_price = 'NaN'",
+    ("feed_quality_1h", "minutes_are_of_an_hour"): "minutes_with_facts = 61",
+    ("technical_indicators_1m", "rsi_is_a_percentage"): "rsi_14 = 101",
+}
+ECHOES = {("trade_bars_1h", "vwap_is_between_low_and_high")}  # of a low above the high
+
+
+def test_suites_hold_on_a_market_and_tell_of_a_broken_one(url: str, connection: Connection) -> None:
+    write(url, *events((1, 2, 3), START, 300), gap(START, START + MINUTE), refused(START + MINUTE))
+    refresh(connection)
+    day = HOUR.replace(hour=0)
+
+    def broken() -> set[tuple[str, str]]:
+        both = [
+            [each for suite in ROLLUPS for each in check_range(connection, suite, day, day + timedelta(1))],
+            full_pass(url, ROLLUPS, day, day + timedelta(days=1)),
+        ]
+        told = [
+            {(each.relation, each.expectation): each.failing for each in results if not each.passed}
+            for results in both
+        ]
+        assert told[0] == told[1]
+        assert {each.error for each in both[1]} == {None}
+        return {(relation.removeprefix("rollup."), name) for relation, name in told[0]}
+
+    # The perpetual of this market costs three times what its spot does.
+    assert broken() == {("basis_1m", "basis_to_spot_is_near")}
+    for (name, _), change in BREAKS.items():
+        connection.execute(f"update rollup.{name} set {change} where instrument_id = 1")
+    assert broken() - {("basis_1m", "basis_to_spot_is_near")} == {*BREAKS, *ECHOES}
+
+
 def judge_too_much(connection: Connection, minute: int) -> None:
     """Windows of a minute that say of instrument 1 one trade more than there was."""
     connection.execute(
@@ -305,7 +322,7 @@ def judge_too_much(connection: Connection, minute: int) -> None:
 def test_dbt_unit_tests_pass(url: str, tmp_path: Path) -> None:
     project = RollupProject(HOME)
     results = project.test(url, ["test_type:unit"], tmp_path)
-    assert {result.status for result in results} == {"pass"}
+    assert {each.unique_id: each.message for each in results if each.status != "pass"} == {}
     assert len(results) >= 17
 
 
@@ -443,11 +460,13 @@ def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, s
                 " from rollup.continuous_aggregates"
             ).fetchall()
 
-        define(small, database_url, "(price)", "(price)")
+        define(small, database_url, "(trades.price)", "(trades.price)")
         assert bars("high") == [3.0, 4.0]
         before = state()
 
-        define(small, database_url, "max(price) as high", "max(price)\n        as high")  # only its looks
+        define(
+            small, database_url, "max(trades.price) as high", "max(trades.price)\n        as high"
+        )  # only its looks
         assert state()[0][:2] == before[0][:2]
 
         define(small, database_url, "as high", "+ 1 as high")
@@ -458,7 +477,7 @@ def test_a_definition_is_made_once_and_anew_when_it_changed(database_url: str, s
         connection.execute("delete from market.trades where trade_id = 1")
         lost = r"would lose what lies between.*trade_bars_1m_v2.*--full-refresh"
         with pytest.raises(DbtFailed, match=lost):
-            define(small, database_url, "max(price)", "count(*) as row_count, max(price)")
+            define(small, database_url, "max(trades.price)", "count(*) as row_count, max(trades.price)")
         assert bars("high") == [4.0, 5.0]
 
         define(small, database_url, "count(*) as row_count", "count(*) as rows_seen", full_refresh=True)
