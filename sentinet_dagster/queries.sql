@@ -970,3 +970,13 @@ select
     and not exists (
         select from market.books where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
     ) as are_gone;
+
+-- name: judged_alerts
+-- The alerts opened in [start, end) that people have closed, and as what.
+select detector, instrument_id, window_start, last_window_start, disposition
+from surveillance.alerts
+where
+    disposition is not null
+    and window_start >= %(start)s::timestamptz
+    and window_start < %(end)s::timestamptz
+order by window_start, instrument_id, detector;
