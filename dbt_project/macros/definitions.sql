@@ -84,17 +84,6 @@ group by 1, 2
 {%- endmacro %}
 
 
-{% macro has_column(relation, name) -%}
-    {%- set found = [] -%}
-    {%- if execute -%}
-        {%- for column in adapter.get_columns_in_relation(relation) if column.name == name -%}
-            {%- do found.append(name) -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {{- return(found | length > 0) -}}
-{%- endmacro %}
-
-
 {#- An instrument in one word, for filters and axes: a symbol is unique within its venue only. -#}
 {% macro instrument_of(instruments) -%}
     {{ instruments }}.symbol || ' · ' || {{ instruments }}.venue

@@ -252,7 +252,7 @@ def test_every_rollup_with_a_key_is_checked_for_it() -> None:
     checks = defs.resolve_asset_graph().asset_check_keys
     checked = {key.asset_key.to_user_string() for key in checks if "key" in key.name or "unique" in key.name}
     keyed_by_their_tables = {f"rollup/stg_market__{name}" for name in MARKET if name != "feed_gaps"}
-    # Rows of tables with a primary key, and names from one: reading them all again would find nothing.
+    # Rows of tables with a primary key, with names: to read them all again costs much and finds nothing.
     keyed_by_their_tables |= {
         f"rollup/{name}"
         for name in ("window_features", "model_scores", "ingest_batches", "alert_context", "basis_monitor")
