@@ -48,8 +48,10 @@ class Superset:
         self.url = url.rstrip("/")
         self._user = user
         self._password = password
-        # No proxy of the environment: the address is the operator's own.
-        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False)
+        # No proxy of the environment: the address is the operator's own. A connection a request: Superset's
+        # server closes idle ones after two seconds, and what is sent into that moment is lost.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(base_url=self.url, timeout=_TIMEOUT, trust_env=False, limits=alone)
 
     def __enter__(self) -> Self:
         try:
