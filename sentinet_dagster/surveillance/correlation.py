@@ -18,7 +18,7 @@ import numpy.typing as npt
 import polars as pl
 
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Floats, Ints
+from sentinet_dagster.surveillance.rolling import Floats, Ints, divided
 from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW, WINDOW_US
 
 __all__ = ["CORRELATION_LOOKBACK", "build_correlations"]
@@ -103,8 +103,7 @@ def _block_correlations(spans: Floats, known: npt.NDArray[np.bool_], first: Ints
     products = (exact @ exact.transpose(0, 2, 1))[:, first, second]
     common = _FAST * products - sums[:, first] * sums[:, second]
     scale = np.sqrt(spread[:, first]) * np.sqrt(spread[:, second])
-    correlation: Floats = np.divide(common, scale, out=np.full(common.shape, np.nan), where=scale > 0)
-    return correlation.clip(-1.0, 1.0)
+    return divided(common, scale).clip(-1.0, 1.0)
 
 
 def _slow_average(fast: Floats, columns: int) -> Floats:

@@ -15,7 +15,6 @@ Source: Gatev, Goetzmann, Rouwenhorst, "Pairs Trading", 2006; issue 6 (0.5 %).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,8 +22,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -40,6 +39,7 @@ __all__ = ["PAIR_DIVERGENCE"]
 
 _PAST: Final = 240
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
 
 
 class PairDivergenceThresholds(Thresholds, frozen=True):
@@ -50,46 +50,39 @@ class PairDivergenceThresholds(Thresholds, frozen=True):
     divergence_z: float = Field(default=3.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class PairDivergence:
-    """The detector; see the module. Its score is the distance of the pair that is furthest, in bps."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """Only windows of an instrument with a strong pair have a row.
 
-    name: str = "pair_divergence"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
-    thresholds: type[Thresholds] = PairDivergenceThresholds
+    The score is the distance of the pair that is furthest, in bps.
+    """
+    strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+    pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
+    measured = _measured(inputs, inputs.grid(_LOOKBACK.windows), pairs)
+    size = pl.col("divergence_bps").abs()
+    apart = (size > pl.col(limit("divergence_bps"))) & (
+        pl.col("divergence_z").abs() > pl.col(limit("divergence_z"))
+    )
+    known = strong.join(measured, on=["window_start", "instrument_a", "instrument_b"]).drop_nulls(
+        ["divergence_bps", "divergence_z"]
+    )
+    told = strongest(known, apart, size, "mate")
+    return verdicts(
+        told,
+        score=size,
+        threshold=pl.col(limit("divergence_bps")),
+        severity=pl.lit("warning"),
+        fires=pl.col("fires"),
+        evidence=pl.struct("mate", "divergence_bps", "divergence_z", "correlation_slow"),
+    )
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. Only windows of an instrument with a strong pair have a row."""
-        strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
-        pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
-        measured = _measured(inputs, inputs.grid(self.lookback.windows), pairs)
-        size = pl.col("divergence_bps").abs()
-        apart = (size > pl.col(limit("divergence_bps"))) & (
-            pl.col("divergence_z").abs() > pl.col(limit("divergence_z"))
-        )
-        known = strong.join(measured, on=["window_start", "instrument_a", "instrument_b"]).drop_nulls(
-            ["divergence_bps", "divergence_z"]
-        )
-        told = strongest(known, apart, size, "mate")
-        return verdicts(
-            told,
-            score=size,
-            threshold=pl.col(limit("divergence_bps")),
-            severity=pl.lit("warning"),
-            fires=pl.col("fires"),
-            evidence=pl.struct("mate", "divergence_bps", "divergence_z", "correlation_slow"),
-        )
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["divergence_bps"] > 0 else "below"
-        return (
-            f"{symbol} {abs(finding['divergence_bps']):.0f} bps {side} where it stands against instrument "
-            f"{finding['mate']} ({abs(finding['divergence_z']):.1f} σ), with which it usually moves "
-            f"({finding['correlation_slow']:.2f})"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["divergence_bps"] > 0 else "below"
+    return (
+        f"{symbol} {abs(finding['divergence_bps']):.0f} bps {side} where it stands against instrument "
+        f"{finding['mate']} ({abs(finding['divergence_z']):.1f} σ), with which it usually moves "
+        f"({finding['correlation_slow']:.2f})"
+    )
 
 
 def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -154,4 +147,12 @@ def _as_frame(
     )
 
 
-PAIR_DIVERGENCE = PairDivergence()
+PAIR_DIVERGENCE = Detector(
+    name="pair_divergence",
+    version=1,
+    evidence_level="derived",
+    lookback=_LOOKBACK,
+    thresholds=PairDivergenceThresholds,
+    detect=_detect,
+    summary=_summary,
+)

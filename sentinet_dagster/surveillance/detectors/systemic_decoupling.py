@@ -16,7 +16,6 @@ Source: Kritzman, Li, Page, Rigobon, "Principal Components as a Measure of Syste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,8 +24,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -39,6 +38,7 @@ from sentinet_dagster.surveillance.schema import TIME, WINDOW
 __all__ = ["SYSTEMIC_DECOUPLING"]
 
 _HELD: Final = 3
+_LOOKBACK: Final = Lookback(correlations=(_HELD - 1) * WINDOW)
 
 
 class SystemicDecouplingThresholds(Thresholds, frozen=True):
@@ -50,55 +50,45 @@ class SystemicDecouplingThresholds(Thresholds, frozen=True):
     instruments: float = Field(default=5, ge=3)
 
 
-@dataclass(frozen=True, slots=True)
-class SystemicDecoupling:
-    """The detector; see the module. Its score is the share of the usual share that is gone."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """One row a window. The score is the share of the usual share that is gone."""
+    enabled = thresholds["instrument_id"].sort().to_numpy()
+    since = inputs.start - _LOOKBACK.correlations
+    seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
+    pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
+    rows = [
+        _market(start, [each[number].to_numpy() for each in pairs], enabled)
+        for number, start in enumerate(seen["window_start"])
+    ]
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
+        "share": pl.Float64, "usual_share": pl.Float64,
+    }  # fmt: skip
+    market = pl.DataFrame([row for row in rows if row], schema=schema, orient="row").sort("window_start")
+    fallen = 1 - pl.col("share") / pl.col("usual_share")
+    held = market.with_columns(fallen=fallen).with_columns(
+        # The least of the last three windows, if there is one for each.
+        held=pl.when(
+            pl.col("window_start") - pl.col("window_start").shift(_HELD - 1) == (_HELD - 1) * WINDOW
+        ).then(pl.col("fallen").rolling_min(_HELD))
+    )
+    return verdicts(
+        inputs.judged(held).join(thresholds, on="instrument_id"),
+        score=pl.col("held"),
+        threshold=pl.col(limit("fall")),
+        severity=pl.lit("critical"),
+        fires=(pl.col("held") > pl.col(limit("fall")))
+        & (pl.col("usual_share") > pl.col(limit("usual_share")))
+        & (pl.col("instruments") >= pl.col(limit("instruments"))),
+        evidence=pl.struct("share", "usual_share", "instruments"),
+    )
 
-    name: str = "systemic_decoupling"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback(correlations=(_HELD - 1) * WINDOW)
-    thresholds: type[Thresholds] = SystemicDecouplingThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. One row a window."""
-        enabled = thresholds["instrument_id"].sort().to_numpy()
-        since = inputs.start - self.lookback.correlations
-        seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
-        pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
-        rows = [
-            _market(start, [each[number].to_numpy() for each in pairs], enabled)
-            for number, start in enumerate(seen["window_start"])
-        ]
-        schema: dict[str, pl.DataType | type[pl.DataType]] = {
-            "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
-            "share": pl.Float64, "usual_share": pl.Float64,
-        }  # fmt: skip
-        market = pl.DataFrame([row for row in rows if row], schema=schema, orient="row").sort("window_start")
-        fallen = 1 - pl.col("share") / pl.col("usual_share")
-        held = market.with_columns(fallen=fallen).with_columns(
-            # The least of the last three windows, if there is one for each.
-            held=pl.when(
-                pl.col("window_start") - pl.col("window_start").shift(_HELD - 1) == (_HELD - 1) * WINDOW
-            ).then(pl.col("fallen").rolling_min(_HELD))
-        )
-        return verdicts(
-            inputs.judged(held).join(thresholds, on="instrument_id"),
-            score=pl.col("held"),
-            threshold=pl.col(limit("fall")),
-            severity=pl.lit("critical"),
-            fires=(pl.col("held") > pl.col(limit("fall")))
-            & (pl.col("usual_share") > pl.col(limit("usual_share")))
-            & (pl.col("instruments") >= pl.col(limit("instruments"))),
-            evidence=pl.struct("share", "usual_share", "instruments"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} and {finding['instruments'] - 1} others: their common movement explains "
-            f"{100 * finding['share']:.0f} % of the whole, usually {100 * finding['usual_share']:.0f} %"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} and {finding['instruments'] - 1} others: their common movement explains "
+        f"{100 * finding['share']:.0f} % of the whole, usually {100 * finding['usual_share']:.0f} %"
+    )
 
 
 def _market(start: datetime, pairs: list[np.ndarray], enabled: np.ndarray) -> tuple[Any, ...] | None:
@@ -121,4 +111,12 @@ def _greatest_share(matrix: Floats) -> float:
     return float(np.linalg.eigvalsh(matrix)[-1]) / len(matrix)
 
 
-SYSTEMIC_DECOUPLING = SystemicDecoupling()
+SYSTEMIC_DECOUPLING = Detector(
+    name="systemic_decoupling",
+    version=1,
+    evidence_level="derived",
+    lookback=_LOOKBACK,
+    thresholds=SystemicDecouplingThresholds,
+    detect=_detect,
+    summary=_summary,
+)
