@@ -58,6 +58,11 @@ class Grid:
         """(instruments, windows)."""
         return len(self.instrument_ids), self.columns
 
+    def starts(self, last: int | None = None) -> npt.NDArray[np.int64]:
+        """The starts of the windows, or of the last so many, in microseconds."""
+        columns = self.columns if last is None else last
+        return self.start_us + np.arange(self.columns - columns, self.columns) * WINDOW_US
+
     def rows_of(self, instrument_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """The row of each instrument; -1 for one that is not in the grid."""
         if not len(self.instrument_ids):
@@ -92,11 +97,10 @@ class Grid:
 
         NaN becomes null: nothing here is a number that is not a number.
         """
-        columns = self.columns if last is None else last
-        starts = self.start_us + (np.arange(self.columns - columns, self.columns) * WINDOW_US)
+        starts = self.starts(last)
         frame = pl.DataFrame(
             {
-                "instrument_id": np.tile(self.instrument_ids.astype(np.int16), columns),
+                "instrument_id": np.tile(self.instrument_ids.astype(np.int16), len(starts)),
                 "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
                     TIME
                 ),

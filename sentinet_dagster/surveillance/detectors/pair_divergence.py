@@ -31,9 +31,10 @@ from sentinet_dagster.surveillance.detectors.base import (
     strongest,
     verdicts,
 )
+from sentinet_dagster.surveillance.detectors.pairs import pair_frame
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Floats, lagged_moments
-from sentinet_dagster.surveillance.schema import TIME, WINDOW
+from sentinet_dagster.surveillance.rolling import lagged_moments
+from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["PAIR_DIVERGENCE"]
 
@@ -113,38 +114,11 @@ def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
     distance = np.where(is_known, ratio[:, -columns:] - past.mean, np.nan)
     a_left = away[a] >= away[b]
     sign = np.where(a_left, 1.0, -1.0)
-    ids = grid.instrument_ids
-    return _as_frame(
-        grid, columns,
-        {
-            "instrument_a": np.repeat(ids[a][:, None], columns, axis=1),
-            "instrument_b": np.repeat(ids[b][:, None], columns, axis=1),
-            "instrument_id": np.where(a_left, ids[a][:, None], ids[b][:, None]),
-            "mate": np.where(a_left, ids[b][:, None], ids[a][:, None]),
-        },
-        {
-            "divergence_bps": 1e4 * sign * distance,
-            "divergence_z": sign * distance / np.where(is_known, past.deviation, np.nan),
-        },
-    )  # fmt: skip
-
-
-def _as_frame(
-    grid: Grid, columns: int, numbers: dict[str, np.ndarray], values: dict[str, Floats]
-) -> pl.DataFrame:
-    pairs = len(next(iter(numbers.values())))
-    starts = grid.start_us + np.arange(grid.columns - columns, grid.columns) * (WINDOW.seconds * 1_000_000)
-    frame = pl.DataFrame(
-        {
-            "window_start": pl.Series(np.tile(starts, pairs), dtype=pl.Int64).cast(TIME),
-            **{name: pl.Series(each.ravel(), dtype=pl.Int64) for name, each in numbers.items()},
-            **{name: pl.Series(each.ravel(), dtype=pl.Float64) for name, each in values.items()},
-        }
-    )
-    return frame.with_columns(
-        pl.col("instrument_a", "instrument_b", "instrument_id").cast(pl.Int16),
-        pl.col(pl.Float64).fill_nan(None),
-    )
+    values = {
+        "divergence_bps": 1e4 * sign * distance,
+        "divergence_z": sign * distance / np.where(is_known, past.deviation, np.nan),
+    }
+    return pair_frame(grid, a, b, ~a_left, values)
 
 
 PAIR_DIVERGENCE = Detector(

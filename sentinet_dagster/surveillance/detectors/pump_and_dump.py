@@ -1,10 +1,10 @@
-"""pump_and_dump: a rush of market orders walks the book upwards, most often at a full hour.
+"""pump_and_dump: a rush of market orders walks the book upwards, most often at a full or half hour.
 
 What: many buying orders of the last minute were so large that each took several resting orders at once (a
     *rush order*, seen as several executions in one millisecond), and the price stands well above its mean of
-    the five minutes before. Organised pumps are announced for a full hour, so within a minute of one less is
-    asked for; there a jump on more buying than in any 15 s of the hour before is enough as well, because a
-    coin that nobody quotes is lifted by few orders.
+    the five minutes before. Organised pumps are announced for a full or half hour, so within a minute of one
+    less is asked for; there a jump with a single rush order, on more buying than in any 15 s of the hour
+    before, is enough as well, because a coin that nobody quotes is lifted by few orders.
 Evidence level: trades
 Blind: in the first five minutes after a start or a gap; to a pump that creeps over many minutes; to one that
     is bought with resting orders; on a feed that sums executions over time. Good news looks the same: the
@@ -69,10 +69,10 @@ class PumpAndDumpThresholds(Thresholds, frozen=True):
     rise_bps: float = Field(default=400.0, gt=0)
     """Price above its five-minute mean, at any time of the hour."""
     scheduled_sweeps: float = Field(default=12, ge=1)
-    """Rush orders in a minute, within a minute of a full hour."""
+    """Rush orders in a minute, within a minute of a full or half hour."""
     scheduled_rise_bps: float = Field(default=200.0, gt=0)
     scheduled_jump_bps: float = Field(default=500.0, gt=0)
-    """Rise that needs no rush orders, if more was bought in its 15 s than in any of the hour before."""
+    """Rise that needs one rush order only, if more was bought in its 15 s than in any of the hour before."""
     critical_rise_bps: float = Field(default=1000.0, gt=0)
 
 
@@ -80,7 +80,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     rise, sweeps = pl.col("rise_bps"), pl.col("buy_sweeps")
     at_any_time = (sweeps >= pl.col(limit("sweeps"))) & (rise > pl.col(limit("rise_bps")))
     rushed = (sweeps >= pl.col(limit("scheduled_sweeps"))) & (rise > pl.col(limit("scheduled_rise_bps")))
-    jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record")
+    jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record") & (sweeps > 0)
     scheduled = pl.col("is_scheduled") & (rushed | jumped)
     return verdicts(
         _measured(inputs).join(thresholds, on="instrument_id"),
@@ -117,7 +117,7 @@ def _measured(inputs: Inputs) -> pl.DataFrame:
         columns,
     )
     ends = pl.col("window_start") + WINDOW
-    near = (ends - ends.dt.round("1h")).abs() <= _MINUTE
+    near = (ends - ends.dt.round("30m")).abs() <= _MINUTE
     return frame.with_columns(near.alias("is_scheduled"))
 
 
@@ -141,7 +141,7 @@ def _rise(close: Floats, broken: Flags, columns: int) -> Floats:
 
 PUMP_AND_DUMP = Detector(
     name="pump_and_dump",
-    version=2,
+    version=3,
     evidence_level="trades",
     lookback=_LOOKBACK,
     thresholds=PumpAndDumpThresholds,

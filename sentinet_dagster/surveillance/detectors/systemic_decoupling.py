@@ -16,6 +16,7 @@ Source: Kritzman, Li, Page, Rigobon, "Principal Components as a Measure of Syste
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ from sentinet_dagster.surveillance.schema import TIME, WINDOW
 __all__ = ["SYSTEMIC_DECOUPLING"]
 
 _HELD: Final = 3
+_ROUNDING: Final = 1e-9
 _LOOKBACK: Final = Lookback(correlations=(_HELD - 1) * WINDOW)
 
 
@@ -51,13 +53,14 @@ class SystemicDecouplingThresholds(Thresholds, frozen=True):
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-    """One row a window. The score is the share of the usual share that is gone."""
+    """One row a window that may have fallen. The score is the share of the usual share that is gone."""
     enabled = thresholds["instrument_id"].sort().to_numpy()
     since = inputs.start - _LOOKBACK.correlations
     seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
     pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
+    least = _Least.of(thresholds)
     rows = [
-        _market(start, [each[number].to_numpy() for each in pairs], enabled)
+        _market(start, [each[number].to_numpy() for each in pairs], enabled, least)
         for number, start in enumerate(seen["window_start"])
     ]
     schema: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -91,12 +94,47 @@ def _summary(symbol: str, finding: Evidence) -> str:
     )
 
 
-def _market(start: datetime, pairs: list[np.ndarray], enabled: np.ndarray) -> tuple[Any, ...] | None:
-    """(window_start, who carries most, instruments, share now, usual share); None if a pair is not known."""
+@dataclass(frozen=True, slots=True)
+class _Least:
+    """What the most sensitive of the instruments asks for: with less than this none of them fires."""
+
+    usual_share: float
+    fall: float
+    instruments: float
+
+    @classmethod
+    def of(cls, thresholds: pl.DataFrame) -> _Least:
+        """Over everybody's thresholds."""
+        return cls(*thresholds.select(pl.col(limit(name)).min() for name in cls.__slots__).row(0))
+
+    def may_be_met(self, now: Floats, slow: Floats, instruments: int) -> bool:
+        """Whether a matrix of these pairs may have lost so much: told without its eigenvalues.
+
+        The greatest is at least what all pairs have in common on the mean, and at most the root of the sum
+        of the matrix's squares. Most windows are told by that, at a fortieth of the price.
+        """
+        share_now = (instruments + 2 * now.sum()) / instruments**2
+        usual_share = np.sqrt(instruments + 2 * np.square(slow).sum()) / instruments
+        return bool(
+            instruments >= self.instruments
+            and usual_share > self.usual_share - _ROUNDING
+            and share_now < (1 - self.fall) * usual_share + _ROUNDING
+        )
+
+
+def _market(
+    start: datetime, pairs: list[np.ndarray], enabled: np.ndarray, least: _Least
+) -> tuple[Any, ...] | None:
+    """(window_start, who carries most, instruments, share now, usual share).
+
+    None if a pair is not known, or if the market cannot have fallen.
+    """
     a, b, now, slow = pairs
     known = ~(np.isnan(now) | np.isnan(slow)) & np.isin(a, enabled) & np.isin(b, enabled)
     ids = np.unique(np.concatenate([a[known], b[known]]))
     if len(ids) < 2 or np.count_nonzero(known) < len(ids) * (len(ids) - 1) // 2:
+        return None
+    if not least.may_be_met(now[known], slow[known], len(ids)):
         return None
     rows, columns = np.searchsorted(ids, a[known]), np.searchsorted(ids, b[known])
     matrices = np.broadcast_to(np.eye(len(ids)), (2, len(ids), len(ids))).copy()
