@@ -1,12 +1,14 @@
 """book_spoofing: a large order near the touch, withdrawn untraded in seconds, while the other side trades.
 
 What: within the window an order of at least 20 % of its side's depth within 10 bps, and 10,000 of quote
-    currency, was withdrawn whole and untraded, having stood for less than 10 s; and against the other side
-    more than twice as much was executed as against its own. `spoofing` tells the same by the best prices
-    alone, where no book is taken.
+    currency, was withdrawn whole and untraded, having stood for less than 10 s; it was five times as large as
+    the median of those that windows of the five minutes before had; and against the other side more than
+    twice as much was executed as against its own. `spoofing` tells the same by the best prices alone, where
+    no book is taken.
 Evidence level: L2
-Blind: where the venue's books are not taken as differences; to orders that stand longer than 10 s or are
-    withdrawn in parts. A feed is anonymous: it never says whose order it was.
+Blind: in the first 2.5 minutes after a start or a gap; where the venue's books are not taken as differences;
+    to orders that stand longer than 10 s or are withdrawn in parts; where such orders are withdrawn all the
+    time. A feed is anonymous: it never says whose order it was.
 Example: 300,000 of bids appear one tick below the best and go after 1.8 s, while asks are bought.
 Source: CFTC v. Coscia, 2013; ESMA, MAR indicators: orders with no intention to execute.
 
@@ -22,7 +24,7 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import Detector, Evidence, Inputs, limit
-from sentinet_dagster.surveillance.detectors.book_sides import OrderThresholds, judge_orders
+from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, OrderThresholds, judge_orders
 
 __all__ = ["BOOK_SPOOFING"]
 
@@ -40,6 +42,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         "withdrawn_life_s",
         "notional",
         "depth_share",
+        "usual",
         "traded_near",
         "opposite_traded",
     )
@@ -61,8 +64,9 @@ def _summary(symbol: str, finding: Evidence) -> str:
 
 BOOK_SPOOFING = Detector(
     name="book_spoofing",
-    version=1,
+    version=2,
     evidence_level="L2",
+    lookback=ORDER_LOOKBACK,
     thresholds=BookSpoofingThresholds,
     detect=_detect,
     summary=_summary,

@@ -1,11 +1,13 @@
 """layering: orders on several levels of one side, placed and withdrawn together, while the other side trades.
 
 What: within the window at least three levels of one side were filled and emptied together within 10 s,
-    untraded; together they were at least 20 % of the depth within 10 bps, and 10,000 of quote currency; and
-    against the other side more than twice as much was executed as against theirs.
+    untraded; together they were at least 20 % of the depth within 10 bps, 10,000 of quote currency, and five
+    times the median of such groups in the five minutes before; and against the other side more than twice as
+    much was executed as against theirs.
 Evidence level: L2
-Blind: where the venue's books are not taken as differences; to orders that stand longer than 10 s; to levels
-    at which others' orders stay. A feed is anonymous: it never says whose orders they were.
+Blind: in the first 2.5 minutes after a start or a gap; where the venue's books are not taken as differences;
+    to orders that stand longer than 10 s; to levels at which others' orders stay; where levels are layered
+    all the time. A feed is anonymous: it never says whose orders they were.
 Example: 5 levels of asks, 420,000 in all, appear and go within 4 s, while others sell into the bids: the
     owner of the layer buys there.
 Source: FCA and CFTC cases on layering (Coscia, 2013; Sarao, 2015); ESMA, MAR indicators of layering.
@@ -22,7 +24,7 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import Detector, Evidence, Inputs, limit
-from sentinet_dagster.surveillance.detectors.book_sides import OrderThresholds, judge_orders
+from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, OrderThresholds, judge_orders
 
 __all__ = ["LAYERING"]
 
@@ -34,7 +36,16 @@ class LayeringThresholds(OrderThresholds, frozen=True):
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-    shown = ("side", "layers", "layered_max", "notional", "depth_share", "traded_near", "opposite_traded")
+    shown = (
+        "side",
+        "layers",
+        "layered_max",
+        "notional",
+        "depth_share",
+        "usual",
+        "traded_near",
+        "opposite_traded",
+    )
     return judge_orders(inputs, thresholds, "layered_max", pl.col("layers") >= pl.col(limit("layers")), shown)
 
 
@@ -50,8 +61,9 @@ def _summary(symbol: str, finding: Evidence) -> str:
 
 LAYERING = Detector(
     name="layering",
-    version=1,
+    version=2,
     evidence_level="L2",
+    lookback=ORDER_LOOKBACK,
     thresholds=LayeringThresholds,
     detect=_detect,
     summary=_summary,

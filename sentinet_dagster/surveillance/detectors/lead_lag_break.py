@@ -70,6 +70,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     pairs = _pairs(inputs, thresholds, grid)
     score = pl.col("agreement") - pl.col("usual_lag_agreement")
     known = _measured(inputs, grid, pairs).join(thresholds, left_on="instrument_a", right_on="instrument_id")
+    warm = known.filter(pl.col("usual_agreement").is_not_null())
     moved = (
         (pl.col("lag_s") != pl.col("usual_lag_s"))
         & (pl.col("usual_agreement") > pl.col(limit("usual_agreement")))
@@ -77,7 +78,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         & (score > pl.col(limit("drop")))
     )
     return verdicts(
-        strongest(known, moved, score, "mate"),
+        strongest(warm, moved, score, "mate"),
         score=score,
         threshold=pl.col(limit("drop")),
         severity=pl.lit("warning"),

@@ -2,7 +2,8 @@ r"""spoofing: one side of the best quotes outweighs the other by far, and the pr
 
 What: |imbalance| of the best bid and ask above 0.6, averaged over the quotes of each of two windows in a
     row and leaning to the same side, while the price stays within 0.1 %. Large orders that mean to trade
-    move the price or trade; those that are shown to impress do neither.
+    move the price or trade; those that are shown to impress do neither. A warning; where the book's changes
+    are taken too, which tell orders from impressions, no more than information.
 Evidence level: L1. Feeds are anonymous: an alert says "consistent with", never who.
 Blind: to layers behind the best price, to an order shown for less than a window, to one side of many
     small traders; where the tick is large against the price, queues are long and lopsided by themselves:
@@ -56,7 +57,7 @@ class SpoofingThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - 1
-    seen, _ = grid.matrices(inputs.windows, ["imbalance_mean", "quote_count"])
+    seen, _ = grid.matrices(inputs.windows, ["imbalance_mean", "quote_count", "flow_seconds"])
     imbalance, quotes = seen["imbalance_mean"], seen["quote_count"]
     same_side = np.sign(imbalance[:, 1:]) == np.sign(imbalance[:, :-1])
     least = np.minimum(np.abs(imbalance[:, 1:]), np.abs(imbalance[:, :-1]))
@@ -65,11 +66,14 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
             "held_imbalance": np.where(same_side, least, 0.0),
             "quote_count": quotes[:, 1:],
             "least_quotes": np.minimum(quotes[:, 1:], quotes[:, :-1]),
+            "flow_seconds": seen["flow_seconds"][:, 1:],
         },
         columns,
     )
     leaning = pl.col("held_imbalance") > pl.col(limit("imbalance"))
     still = pl.col("price_move_bps") < pl.col(limit("price_move_bps"))
+    # Where the orders themselves are seen, `book_spoofing` and `layering` are the better witnesses.
+    hint = pl.when(pl.col("flow_seconds") > 0).then(pl.lit("info")).otherwise(pl.lit("warning"))
     enough = pl.col("least_quotes") >= pl.col(limit("quotes"))
     return verdicts(
         inputs.judged(inputs.features)
@@ -77,7 +81,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         .join(thresholds, on="instrument_id"),
         score=pl.when(enough).then("held_imbalance"),
         threshold=pl.col(limit("imbalance")),
-        severity=pl.lit("warning"),
+        severity=hint,
         fires=leaning & still & enough,
         evidence=pl.struct(
             "imbalance_mean",

@@ -35,6 +35,23 @@ def _ordinary(column: Column) -> Any:
     return 1 if column.name.endswith("completeness") else 0
 
 
+def frame_of(events: Sequence[Any], relation: Relation) -> pl.DataFrame:
+    """Events of the ingest daemon as rows; a number that only the database gives counts them."""
+    columns = {}
+    for name, dtype in relation.schema.items():
+        values = [_value(event, name, number) for number, event in enumerate(events)]
+        is_time = dtype == TIME
+        series = pl.Series(values, dtype=pl.Int64 if is_time else dtype)
+        columns[name] = series.cast(TIME) if is_time else series
+    return relation.conform(pl.DataFrame(columns))
+
+
+def _value(event: Any, name: str, number: int) -> Any:
+    if name == "time" and not hasattr(event, "time"):
+        return event.received_at if event.occurred_at is None else event.occurred_at
+    return number if name in ("gap_id", "rejected_frame_id") else getattr(event, name, None)
+
+
 def instruments(count: int = 2, venue: str = "north") -> pl.DataFrame:
     rows = [
         {"instrument_id": i, "symbol": f"S{i}-USDT", "venue_symbol": f"S{i}USDT", "base": f"S{i}"}
