@@ -1,6 +1,7 @@
-# Two images of one source: `ingest` has no Dagster, `dagster` has everything but a database server.
-#   docker build --target ingest .     the ingest daemon
-#   docker build --target dagster .    migrate, code server, dagster-daemon, web UI
+# Three images: `ingest` has no Dagster, `dagster` has everything but a database server, `superset` is its project's.
+#   docker build --target ingest .      the ingest daemon
+#   docker build --target dagster .     migrate, code server, dagster-daemon, web UI
+#   docker build --target superset .    Superset, its settings and the driver of its database
 ARG PYTHON_IMAGE=python:3.11.13-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS base
@@ -47,3 +48,15 @@ RUN mkdir -p /home/sentinet/dagster/storage /home/sentinet/state \
     && cp /app/dagster.yaml /home/sentinet/dagster/dagster.yaml
 EXPOSE 3000 4000
 CMD ["dagster-webserver", "--workspace", "/app/workspace.yaml", "--host", "0.0.0.0", "--port", "3000"]
+
+# The project's image has no driver of PostgreSQL.
+FROM apache/superset:6.1.0 AS superset
+USER root
+COPY sentinet_dagster/superset/server /sentinet
+COPY sentinet_dagster/superset/requirements.txt /sentinet/requirements.txt
+RUN . /app/.venv/bin/activate \
+    && uv pip install --no-cache "$(grep '^psycopg2-binary==' /sentinet/requirements.txt)"
+USER superset
+ENV SUPERSET_CONFIG_PATH=/sentinet/superset_config.py
+EXPOSE 8088
+CMD ["python", "/sentinet/serve.py"]

@@ -56,6 +56,10 @@ down: $(STAMP) ## Stop what `make up` started
 status: $(STAMP) ## Show what runs and where
 	@$(BIN)/sentinet status
 
+.PHONY: dashboards
+dashboards: $(DBT_STAMP) ## Start Sentinet with Superset and its dashboards; installs Superset if it is missing
+	@$(BIN)/sentinet up --with-superset
+
 .PHONY: lint
 lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 	$(BIN)/ruff format --check .
@@ -71,6 +75,12 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 
 .PHONY: test
 test: check ## Install what is needed and run every check
+
+.PHONY: scorecard
+scorecard: $(DEV_STAMP) ## Write tests/scorecard.json anew: what later changes of the judgement are held against
+	@$(BIN)/sentinet evaluate injected --short --json > tests/scorecard.json.new
+	@$(BIN)/python -m json.tool tests/scorecard.json.new tests/scorecard.json
+	@rm tests/scorecard.json.new
 
 .PHONY: chaos
 chaos: $(DEV_STAMP) ## Kill, cut, restart and flood the daemon for minutes; prints what was proved (CHAOS_ARGS='--seed 2')

@@ -19,6 +19,7 @@ from sentinet_dagster.commands import (
     backfill,
     benchmark,
     check,
+    dashboards,
     demo,
     evaluate,
     migrate,
@@ -27,7 +28,7 @@ from sentinet_dagster.commands import (
     service,
     venues,
 )
-from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, say
+from sentinet_dagster.commands.console import EXIT_INTERRUPTED, EXIT_NO, EXIT_USER, log_to_stderr, say
 from sentinet_dagster.runtime.errors import ProcessFailed, UserError
 
 app = typer.Typer(
@@ -48,6 +49,7 @@ app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
 app.add_typer(rollups.app, name="rollups")
+app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(alerts.app, name="alerts")
 app.add_typer(benchmark.app, name="benchmark")
 app.add_typer(evaluate.app, name="evaluate")
@@ -71,6 +73,7 @@ def _root(
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit
+    log_to_stderr()
 
 
 def run(arguments: Sequence[str]) -> int:

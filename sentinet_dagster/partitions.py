@@ -95,13 +95,14 @@ RULES: Final = Rules(
 )
 
 
-def partition_key(hour: datetime) -> str:
-    """The key of the partition that starts at `hour`.
+def partition_key(at: datetime) -> str:
+    """The key of the hour in which `at` lies. Dagster takes any text of the format for a key, and `23:05` for
+    the hour after it.
 
-    >>> partition_key(datetime(2024, 8, 8, 23))
+    >>> partition_key(datetime(2024, 8, 8, 23, 5, 30))
     '2024-08-08-23:00'
     """
-    return hour.strftime(PARTITION_FORMAT)
+    return at.replace(minute=0).strftime(PARTITION_FORMAT)
 
 
 def tagged_range(tags: Mapping[str, str]) -> tuple[datetime, datetime] | None:

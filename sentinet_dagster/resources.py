@@ -9,6 +9,7 @@ are used.
 
 import hashlib
 import json
+import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from pydantic import PrivateAttr
 
 from sentinet_dagster.planning import effective_from
 from sentinet_dagster.queries import queries
+from sentinet_dagster.superset.target import Target, TargetError
 from sentinet_dagster.surveillance import models
 from sentinet_dagster.surveillance.schema import WINDOW, Relation
 from sentinet_dagster.surveillance.settings import SurveillanceSettings, load_settings
@@ -34,7 +36,14 @@ from sentinet_dagster.surveillance.settings import SurveillanceSettings, load_se
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection as AdbcConnection
 
-__all__ = ["ModelStore", "SurveillanceConfig", "Timescale", "Value", "surveillance_code_hash"]
+__all__ = [
+    "ModelStore",
+    "NamedSuperset",
+    "SurveillanceConfig",
+    "Timescale",
+    "Value",
+    "surveillance_code_hash",
+]
 
 Value = str | int | float | datetime | bytes | Sequence[str] | None
 
@@ -186,6 +195,22 @@ class SurveillanceConfig(ConfigurableResource[Any]):
         """
         path = Path(self.directory) / "surveillance.yaml"
         return load_settings(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+
+
+class NamedSuperset(ConfigurableResource[Any]):
+    """The Superset that the environment names. It is looked for when a run needs it: without one the code
+    location is as ever, and its password is in no configuration that Dagster shows."""
+
+    def target(self) -> Target:
+        """Where to publish.
+
+        Raises:
+            TargetError: the environment names none, or something is missing.
+        """
+        found = Target.from_environment(os.environ)
+        if found is None:
+            raise TargetError("no Superset is named: set SENTINET_SUPERSET_URL, such as http://host:8088")
+        return found
 
 
 class ModelStore:

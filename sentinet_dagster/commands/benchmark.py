@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, log_to_stderr, parse_duration, print_json, say
+from sentinet_dagster.commands.console import JsonOption, parse_duration, print_json, say
 from sentinet_dagster.runtime.errors import UserError
 
 LEAST_S = 60.0
@@ -145,7 +145,6 @@ def microbatch(
     """
     from sentinet_dagster.runtime.microbatch import Options, measure_microbatch
 
-    log_to_stderr()
     duration = parse_duration(run_for)
     if duration.total_seconds() < LEAST_S:
         raise UserError(f"--for {run_for}: write {LEAST_S:g}s or more, such as 10m")

@@ -110,7 +110,7 @@ def _judge(instance: DagsterInstance, start: datetime, end: datetime) -> None:
     run = defs.resolve_job_def("judge_windows").execute_in_process(
         instance=instance,
         raise_on_error=False,
-        partition_key=partition_key(start.replace(minute=0, second=0, microsecond=0)),
+        partition_key=partition_key(start),
         tags={RANGE_START_TAG: start.isoformat(), RANGE_END_TAG: end.isoformat()},
     )
     if not run.success:

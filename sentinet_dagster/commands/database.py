@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sentinet_dagster.commands.console import log_to_stderr
 from sentinet_dagster.runtime.database_url import check_url, connect, outages_told, without_password
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
@@ -36,7 +35,6 @@ def open_databases(*, make: bool = False, environ: Mapping[str, str] = os.enviro
     Raises:
         UserError: there is no database, it cannot be reached, or the setting is wrong.
     """
-    log_to_stderr()
     given = environ.get("SENTINET_DATABASE_URL", "").strip()
     if given:
         with outages_told(check_url(given)):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sentinet_dagster.commands.console import JsonOption, print_json
+from sentinet_dagster.commands.console import JsonOption, log_to_stderr, print_json
 
 if TYPE_CHECKING:
     from sentinet_dagster.surveillance.evaluation import PumpScore, ScoredEvent
@@ -36,6 +37,62 @@ def pump_events(
         print_json(asdict(score) | {"per_event": [_row(one) for one in scored]})
     else:
         _print(score, scored)
+
+
+@app.command("injected")
+def injected(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[RECORDINGS...]",
+            help="Played on these, too: `<ns> <raw JSON>` a line, or folders of it.",
+        ),
+    ] = None,
+    short: Annotated[
+        bool, typer.Option("--short", help="One seed, half the instruments, the greater sizes: what CI runs.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recall, delay and false alerts of each detector on abuse injected into calm markets.
+
+    Markets are simulated from fixed seeds, and recorded where recordings of watched instruments are given.
+    """
+    from sentinet_dagster.runtime.injected import FULL, SHORT, evaluate_injected
+
+    log_to_stderr()
+    result = evaluate_injected(SHORT if short else FULL, recordings or [])
+    command = "sentinet evaluate injected" + (" --short" if short else "")
+    if as_json:
+        print_json({"made_at": datetime.now(UTC), "made_by": command} | result)
+    else:
+        _print_injected(result)
+
+
+def _print_injected(result: dict[str, Any]) -> None:
+    typer.echo(
+        f"{'injected':<20} {'size':>8} {'found':>9} {'95 % interval':>15} {'delay p50':>10} {'p95':>8}"
+    )
+    for name, scored in result["injected"].items():
+        for each in scored["by_size"]:
+            low, high = each["recall_from"], each["recall_to"]
+            typer.echo(
+                f"{name:<20} {each['size']:>8g} {each['found']:>4}/{each['episodes']:<4} "
+                f"{f'{low:.0%} to {high:.0%}':>15} {_seconds(each['delay_p50_s']):>10} "
+                f"{_seconds(each['delay_p95_s']):>8}"
+            )
+    typer.echo(
+        f"\n{'in calm':<20} {'alerts':>8} {'symbol-days':>12} {'a symbol-day':>13} {'95 % interval':>17}"
+    )
+    for name, calm in result["calm"].items():
+        low, high = calm["per_symbol_day_from"], calm["per_symbol_day_to"]
+        typer.echo(
+            f"{name:<20} {calm['alerts']:>8} {calm['symbol_days']:>12.3f} {calm['per_symbol_day']:>13.2f} "
+            f"{f'{low:.2f} to {high:.2f}':>17}"
+        )
+
+
+def _seconds(delay: float | None) -> str:
+    return "–" if delay is None else f"{delay:.1f} s"
 
 
 def _row(one: ScoredEvent) -> dict[str, Any]:

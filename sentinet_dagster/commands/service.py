@@ -22,6 +22,12 @@ def up(
     foreground: Annotated[
         bool, typer.Option("--foreground", help="Stay in the terminal; Ctrl-C stops everything.")
     ] = False,
+    with_superset: Annotated[
+        bool,
+        typer.Option(
+            "--with-superset", help="Superset, too: installed if it is missing, with the dashboards."
+        ),
+    ] = False,
     record: RecordOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,17 +45,39 @@ def up(
             print_json({"home": str(home.path), "owner": state.owner, "addresses": state.addresses})
         else:
             typer.echo(f"Sentinet runs in {home.path}. Dagster: {state.addresses['dagster']}")
+            if with_superset:
+                typer.echo(f"Superset: {_superset_login(home, state)}")
 
     if foreground:
         from sentinet_dagster.commands.console import log_to_stderr
 
         log_to_stderr("info")
-        service.serve(home, os.environ, config_directory(), instruments, report)
+        service.serve(home, os.environ, config_directory(), instruments, report, with_superset=with_superset)
     else:
         service.check_free(home)
+        if with_superset:
+            _install_superset(home)
         if sys.stderr.isatty():
             say(f"starting in {home.path}; logs in {home.logs}")
-        report(service.start_detached(home, service.foreground_command()))
+        command = service.foreground_command(with_superset=with_superset)
+        report(service.start_detached(home, command, with_superset=with_superset))
+
+
+def _install_superset(home: Home) -> None:
+    """Here and not in the background: it may take a minute, and fails without a network."""
+    from sentinet_dagster.runtime import superset_server
+
+    if sys.stderr.isatty():
+        say("looking for Superset; it is installed if it is missing")
+    superset_server.install(home, os.environ)
+
+
+def _superset_login(home: Home, state: RunState) -> str:
+    from sentinet_dagster.runtime.superset_server import Secrets
+    from sentinet_dagster.superset.target import ANALYST_NAME
+
+    password = Secrets.of(home).analyst_password
+    return f"{state.addresses['superset']} user {ANALYST_NAME}, password {password}"
 
 
 def down(as_json: JsonOption = False) -> None:

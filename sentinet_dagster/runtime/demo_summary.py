@@ -14,6 +14,7 @@ from sentinet_dagster.runtime.dagster_api import Runs
 from sentinet_dagster.runtime.ingest_metrics import IngestCounts, median_delay_s
 from sentinet_dagster.runtime.scorecard import Scripted, Verdict, judge
 from sentinet_dagster.runtime.watch import raised
+from sentinet_dagster.surveillance.evaluation import percentile
 
 MOST_ALERTS = 100_000
 
@@ -71,7 +72,7 @@ def summarise(
 
 
 def _percentiles(delays: Sequence[float]) -> dict[str, float | None]:
-    values = {"p50": readings.percentile(delays, 0.5), "p95": readings.percentile(delays, 0.95)}
+    values = {"p50": percentile(delays, 0.5), "p95": percentile(delays, 0.95)}
     return {name: None if value is None else round(value, 3) for name, value in values.items()}
 
 

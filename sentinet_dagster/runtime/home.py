@@ -9,6 +9,7 @@ What never does: starting anything.
     postgres/  the embedded database
     dagster/   DAGSTER_HOME
     dbt/       what dbt has parsed
+    superset/  Superset's environment, secrets and cache, where it is wanted
     logs/      <process>.log
 """
 
@@ -56,6 +57,11 @@ class Home:
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.path / "dagster"
+
+    @property
+    def superset(self) -> Path:
+        """What Superset needs."""
+        return self.path / "superset"
 
     @property
     def logs(self) -> Path:

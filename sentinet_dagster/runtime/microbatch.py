@@ -58,6 +58,7 @@ from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import Supervisor
 from sentinet_dagster.runtime.venue_control import begin_script
 from sentinet_dagster.runtime.venue_history import write_history
+from sentinet_dagster.surveillance.evaluation import percentile
 
 READY_S = 300.0
 _LIVE_WITHIN = timedelta(seconds=60)
@@ -311,8 +312,8 @@ class _Mark:
 
 def _percentiles(values: list[float]) -> dict[str, float | None]:
     found = {
-        "p50": readings.percentile(values, 0.5),
-        "p95": readings.percentile(values, 0.95),
+        "p50": percentile(values, 0.5),
+        "p95": percentile(values, 0.95),
         "max": max(values, default=None),
     }
     return {name: None if value is None else round(value, 3) for name, value in found.items()}

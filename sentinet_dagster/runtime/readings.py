@@ -5,7 +5,6 @@ What lives here: reading. What never does: writing, judging, drawing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -247,18 +246,6 @@ def progress(connection: Connection, since: datetime) -> Progress:
 def row_to_alert_seconds(connection: Connection, since: datetime) -> list[float]:
     """Per alert of a window from `since` on: seconds from the commit of its last fact to its own."""
     return [row["seconds"] for row in _rows(connection, "row_to_alert", since=since)]
-
-
-def percentile(values: Sequence[float], share: float) -> float | None:
-    """The nearest-rank percentile; None of nothing.
-
-    >>> percentile([3.0, 1.0, 2.0], 0.5)
-    2.0
-    """
-    if not values:
-        return None
-    ordered = sorted(values)
-    return ordered[max(math.ceil(len(ordered) * share), 1) - 1]
 
 
 def _rows(connection: Connection, name: str, **parameters: object) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import structlog
 
-from sentinet_dagster.runtime import database, rollups
+from sentinet_dagster.runtime import dashboards, database, rollups
 from sentinet_dagster.runtime.database_url import outages_told, without_password
 from sentinet_dagster.runtime.disk import is_full
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
@@ -30,11 +30,13 @@ from sentinet_dagster.runtime.processes import Supervisor
 from sentinet_dagster.runtime.server_keeper import ServerKeeper
 from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state, write_state
+from sentinet_dagster.runtime.superset_server import READY_S as SUPERSET_READY_S
+from sentinet_dagster.runtime.superset_server import SupersetServer
 from sentinet_dagster.storage import StorageSettings
 
 STOP_PROCESSES_S = 7.0  # PostgreSQL comes after them, and all together have 10 s
 STOP_S = 10.0
-DETACHED_START_S = 120.0
+DETACHED_START_S = 300.0  # a process that ends is noticed at once; a busy machine needs minutes
 _POLL_S = 0.2
 
 log = structlog.get_logger(__name__)
@@ -110,6 +112,8 @@ def serve(
     config_directory: Path,
     instruments: tuple[Instrument, ...],
     on_ready: Callable[[RunState], None],
+    *,
+    with_superset: bool = False,
 ) -> None:
     """Run a service in `home` until SIGINT or SIGTERM; everything is stopped when this returns.
 
@@ -121,7 +125,7 @@ def serve(
     home.prepare("service")
     with home.claim(), interrupted_once():
         try:
-            _serve(home, environ, config_directory, instruments, storage, on_ready)
+            _serve(home, environ, config_directory, instruments, storage, on_ready, with_superset)
         except (UserError, ProcessFailed) as error:
             write_state(home, RunState(owner=os.getpid(), phase="failed", failure=str(error)))
             raise
@@ -136,12 +140,16 @@ def _serve(
     instruments: tuple[Instrument, ...],
     storage: StorageSettings,
     on_ready: Callable[[RunState], None],
+    with_superset: bool,
 ) -> None:
     ports = Ports.choose(home, environ)
     with opened_database(home, environ) as opened, Supervisor() as supervisor:
         try:
-            parts = Parts(home, opened, ports, config_directory)
+            superset = SupersetServer.lay_out(home, opened, environ) if with_superset else None
+            settings = superset.publishing(ports.dagster_url) if superset else {}
+            parts = Parts(home, opened, ports, config_directory, settings=settings)
             addresses = {"dagster": ports.dagster_url, "ingest": ports.ingest_url}
+            addresses |= {"superset": superset.url} if superset else {}
             keeper = keeper_of(opened)
             recorder = Recorder(home, supervisor, addresses, opened.url, keeper)
             recorder.record(running=False)
@@ -152,6 +160,10 @@ def _serve(
             start_dagster(supervisor, parts)
             supervisor.start(parts.ingest())
             supervisor.wait_until_ready()
+            if superset is not None:
+                supervisor.start(superset.spec())
+                supervisor.wait_until_ready()
+                dashboards.publish(superset.target(opened, ports.dagster_url), opened.url, home.path)
             recorder.record(running=True)
             state = read_state(home)
             assert state is not None
@@ -177,7 +189,7 @@ def check_free(home: Home) -> None:
         pass
 
 
-def start_detached(home: Home, command: Sequence[str]) -> RunState:
+def start_detached(home: Home, command: Sequence[str], *, with_superset: bool = False) -> RunState:
     """Start `command`, which serves `home` in the foreground, as a process of its own; wait until it is up.
 
     Raises:
@@ -192,15 +204,16 @@ def start_detached(home: Home, command: Sequence[str]) -> RunState:
             list(command), stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
     try:
-        return _wait_until_up(home, child, start)
+        patience_s = DETACHED_START_S + (SUPERSET_READY_S if with_superset else 0)
+        return _wait_until_up(home, child, start, patience_s)
     except BaseException:
         child.terminate()
         child.wait(STOP_S + 2)
         raise
 
 
-def _wait_until_up(home: Home, child: subprocess.Popen[bytes], log_start: int) -> RunState:
-    deadline = time.monotonic() + DETACHED_START_S
+def _wait_until_up(home: Home, child: subprocess.Popen[bytes], log_start: int, patience_s: float) -> RunState:
+    deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         code = child.poll()
         state = read_state(home)
@@ -213,7 +226,7 @@ def _wait_until_up(home: Home, child: subprocess.Popen[bytes], log_start: int) -
             tail = log_tail(home.log_file("supervisor"), log_start)
             raise ProcessFailed("sentinet", f"ended with {code} while starting", tail)
         time.sleep(_POLL_S)
-    raise ProcessFailed("sentinet", f"was not up after {DETACHED_START_S:g} s")
+    raise ProcessFailed("sentinet", f"was not up after {patience_s:g} s")
 
 
 def stop(home: Home) -> bool:
@@ -245,6 +258,7 @@ def _end(pid: int) -> None:
             raise ProcessFailed("sentinet", f"(process {pid}) does not end") from None
 
 
-def foreground_command() -> list[str]:
+def foreground_command(*, with_superset: bool = False) -> list[str]:
     """The command line of `sentinet up --foreground`, with our own interpreter."""
-    return [sys.executable, "-m", "sentinet_dagster", "up", "--foreground"]
+    command = [sys.executable, "-m", "sentinet_dagster", "up", "--foreground"]
+    return [*command, "--with-superset"] if with_superset else command

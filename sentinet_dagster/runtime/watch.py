@@ -24,6 +24,7 @@ from sentinet_dagster.runtime.evidence import evidence_line
 from sentinet_dagster.runtime.ingest_metrics import IngestCounts, fetch_counts, median_delay_s, rate
 from sentinet_dagster.runtime.scorecard import Raised
 from sentinet_dagster.runtime.snapshot import AlertState, FeedState, Flow, InstrumentState
+from sentinet_dagster.surveillance.evaluation import percentile
 
 LOOK_EVERY_S = 1.0
 RATE_SPAN = timedelta(seconds=5)
@@ -138,7 +139,7 @@ class Watch:
         flow = Flow(
             rows=sum(feed.rows for feed in written),
             rows_per_s=sum(feed.rows_per_s for feed in written),
-            row_to_alert_s=readings.percentile(delays, 0.5),
+            row_to_alert_s=percentile(delays, 0.5),
             runs_succeeded=self._runs.succeeded,
             runs_failed=self._runs.failed,
             runs_under_way=self._runs.under_way,

@@ -75,7 +75,7 @@ class Settlement:
     sessions: pl.DataFrame  # schema.SESSIONS: to be stored, new or known
     withdrawn: Sequence[Withdrawn]
     moved: pl.DataFrame  # schema.STANDING: the stored alerts that are withdrawn, or may have shrunk
-    is_complete: bool  # False: firings after `until` may belong to a session: ask with a later `until`
+    is_complete: bool  # False: firings after `until` may change a session: ask with a later `until`
 
 
 def alert_id(detector: str, version: int, instrument_id: int, window_start: datetime) -> str:
@@ -211,11 +211,13 @@ def settle(
     )
     fired = gone.join(firings, on=_OPENING, how="semi")
     withdrawn = pl.concat([gone.filter(pl.col("window_start") < end), fired]).unique("alert_id")
+    # What a stored alert that gives way held from `until` on opens or joins another one now.
+    reaches_on = gone.filter(pl.col("last_window_start") >= until)
     return Settlement(
         sessions=kept.sort(_OPENING),
         withdrawn=_withdrawn(withdrawn.sort("window_start", "alert_id"), kept),
         moved=pl.concat([withdrawn.select(STANDING.names), standing.join(kept, on=_OPENING, how="semi")]),
-        is_complete=kept.filter(pl.col("closes_at") > until).is_empty(),
+        is_complete=kept.filter(pl.col("closes_at") > until).is_empty() and reaches_on.is_empty(),
     )
 
 

@@ -11,7 +11,7 @@ rests on: a hole in the books says nothing against executions.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import reduce
 from typing import Any, Final
@@ -64,6 +64,7 @@ def build_findings(
     start: datetime,
     end: datetime,
     code_hash: str,
+    detectors: Iterable[Detector] = DETECTORS.values(),
 ) -> pl.DataFrame:
     """The windows of [start, end) that fire, by every detector on every instrument it is enabled for.
 
@@ -74,6 +75,7 @@ def build_findings(
         instruments: schema.INSTRUMENTS.
         start, end: multiples of 5 s.
         code_hash: of the sources of this package; computed outside, since nothing here reads files.
+        detectors: who is asked, where not all are.
 
     Returns:
         schema.FINDINGS, sorted by (window_start, instrument_id, detector).
@@ -87,7 +89,7 @@ def build_findings(
     symbols = dict(instruments.select("instrument_id", "symbol").iter_rows())
     provenance = {"code_hash": code_hash, "config_hash": settings.config_hash}
     rows: list[dict[str, Any]] = []
-    for detector in DETECTORS.values():
+    for detector in detectors:
         thresholds = settings.thresholds(detector, instruments)
         if thresholds.is_empty():
             continue

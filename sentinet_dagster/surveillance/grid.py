@@ -16,7 +16,7 @@ import polars as pl
 from sentinet_dagster.surveillance.rolling import Floats
 from sentinet_dagster.surveillance.schema import TIME, WINDOW, WINDOW_US
 
-__all__ = ["Grid", "microseconds"]
+__all__ = ["Grid", "aligned", "microseconds"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -28,6 +28,15 @@ def microseconds(moment: datetime) -> int:
     5000000
     """
     return (moment - _EPOCH) // timedelta(microseconds=1)
+
+
+def aligned(moment: datetime) -> datetime:
+    """The start of the window that `moment` lies in.
+
+    >>> aligned(datetime(2026, 1, 31, 12, 0, 9, tzinfo=UTC)).second
+    5
+    """
+    return _EPOCH + (moment - _EPOCH) // WINDOW * WINDOW
 
 
 @dataclass(frozen=True, slots=True)

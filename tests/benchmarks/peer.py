@@ -27,6 +27,7 @@ from typing import Any
 
 import psycopg
 
+from sentinet_dagster.commands.console import log_to_stderr
 from sentinet_dagster.commands.database import open_database
 from sentinet_dagster.runtime.firehose import SYMBOLS, Order
 from sentinet_dagster.runtime.ingest_benchmark import firehose, staged
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=50_000)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
+    log_to_stderr()
     measured: dict[str, list[float]] = {"ours": [], "cryptofeed": []}
     with open_database(make=True) as url:
         for _ in range(options.rounds):

@@ -19,6 +19,8 @@ import yaml
 from ingest_daemon.venues import VENUES
 from ingest_daemon.venues.simulated import SimulatedMarket
 from sentinet_dagster.runtime.demo_config import render_config
+from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.parts import embedded_server
 from sentinet_dagster.runtime.venue_history import write_history
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -134,6 +136,12 @@ def test_up_runs_until_down(environment: dict[str, str], tmp_path: Path) -> None
 
     assert ask(environment, "down")["stopped"] is True
     assert ask(environment, "down")["stopped"] is False
+
+    server = embedded_server(
+        Home(tmp_path / "home"), environment
+    ).start()  # one that its owner has left behind
+    assert ask(environment, "down")["stopped"] is True
+    assert not psutil.pid_exists(server.pid)
 
 
 def test_what_is_wrong_with_the_recording_is_one_line(environment: dict[str, str], tmp_path: Path) -> None:

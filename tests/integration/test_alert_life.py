@@ -84,7 +84,7 @@ def test_what_is_wrong_is_one_line(desk: Desk, capsys: pytest.CaptureFixture[str
     assert "--as" in refused(capsys, "close", "0000")
     assert "good" in refused(capsys, "close", "0000", "--as", "good")
     assert "spoof is no detector; there are " in refused(capsys, "snooze", "spoof", "BTC-USDT", "--for", "1h")
-    assert "XXX is no instrument" in refused(capsys, "snooze", "spoofing", "XXX", "--for", "1h")
+    assert "NOSUCH is no instrument" in refused(capsys, "snooze", "spoofing", "NOSUCH", "--for", "1h")
 
 
 @pytest.mark.parametrize(

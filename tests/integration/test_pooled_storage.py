@@ -1,20 +1,31 @@
-"""Dagster's storage over a pool: few connections, none left, a restart survived, the same tables."""
+"""Dagster's storage over a pool: few connections, none left, a restart survived, the same tables; and what a
+crash of the server makes it forget is judged all the same."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 import yaml
-from dagster import DagsterInstance, job, materialize, op
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, job, materialize, op
 from dagster import asset as dagster_asset
 
-from sentinet_dagster import pooled_storage
+from ingest_daemon.store import Store
+from sentinet_dagster import claims, pooled_storage
+from sentinet_dagster.outcomes import RUN_KEY_TAG
+from sentinet_dagster.partitions import in_microseconds
+from sentinet_dagster.runtime.database import migrate
+from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
+from tests.conftest import KEPT_FOR_EVER
+from tests.integration.judging import RELATIONS, Desk, open_desk
+from tests.integration.market_facts import batch, events
 
 pytestmark = pytest.mark.integration
 
@@ -117,3 +128,96 @@ def test_writes_wait_for_the_disk_unless_told_otherwise(
         with opened.run_storage.connect() as connection:  # type: ignore[attr-defined]
             setting = connection.exec_driver_sql("show synchronous_commit").scalar_one()
     assert setting == ("on" if waits else "off")
+
+
+class Crashing:
+    """A server of its own whose log is written only when a commit waits for it: until then, all that does not
+    wait is forgotten by a crash."""
+
+    def __init__(self, directory: Path) -> None:
+        settings = {"autovacuum": "off", "wal_writer_delay": "10s", "fsync": "off"}
+        self._postgres = EmbeddedPostgres(directory / "postgres", directory / "log", settings=settings)
+        self.start()
+
+    def start(self) -> None:
+        self._server = self._postgres.start()
+        for process in psutil.Process(self._server.pid).children():
+            if any("walwriter" in word for word in process.cmdline()):
+                process.suspend()
+
+    def url(self, database: str) -> str:
+        return self._server.url(database)
+
+    def crash(self) -> None:
+        postmaster = psutil.Process(self._server.pid)
+        family = [postmaster, *postmaster.children()]
+        for process in family:
+            process.kill()
+        psutil.wait_procs(family, timeout=10)
+
+    def destroy(self) -> None:
+        self.crash()  # its writer would never end by itself
+        self._postgres.destroy()
+
+
+@pytest.fixture
+def crashing(tmp_path: Path) -> Iterator[Crashing]:
+    server = Crashing(tmp_path / "server")
+    try:
+        migrate(server.url("sentinet"), KEPT_FOR_EVER)
+        yield server
+    finally:
+        server.destroy()
+
+
+@contextmanager
+def desk_with_storage(server: Crashing, home: Path) -> Iterator[Desk]:
+    """What `sentinet up` has: the ledger waits for the disk, Dagster does not."""
+    with (
+        instance(home, server.url("sentinet_dagster"), synchronous_commit=False) as opened,
+        open_desk(server.url("sentinet"), instruments=None) as desk,
+    ):
+        desk.instance = opened
+        yield desk
+
+
+def test_runs_that_a_crash_makes_dagster_forget_are_judged(
+    tmp_path: Path, crashing: Crashing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 0.0)
+    home = tmp_path / "home"
+    start = in_microseconds(datetime(2024, 8, 9, 10, tzinfo=UTC))
+    until = "2024-08-09T10:01:20Z"  # closed by the data itself
+    with desk_with_storage(crashing, home) as desk, open_desk(desk.url, ("BTC", "ETH")):
+        with Store(desk.url) as store:
+            store.write(batch(list(events((1, 2), start, 90))))
+        (claimed,) = desk.tick()
+        desk.instance.add_run(DagsterRun(job_name="judge_windows", tags={RUN_KEY_TAG: claimed.run_key or ""}))
+        assert desk.instance.get_runs_count() == 1
+    crashing.crash()
+
+    crashing.start()
+    with desk_with_storage(crashing, home) as desk:
+        assert desk.instance.get_runs_count() == 0  # forgotten
+        desk.cursor = "0"  # the plan remembers
+        (launched,) = desk.tick()
+        assert (launched.run_key, launched.tags) == (claimed.run_key, claimed.tags)
+        assert desk.run(launched).success
+        judged = {relation: desk.rows(relation, until) for relation in RELATIONS}
+        assert len(judged["windows"]) == 2 * 16
+    crashing.crash()
+
+    crashing.start()
+    with desk_with_storage(crashing, home) as desk:
+        (forgotten,) = desk.instance.get_runs()
+        assert forgotten.status is DagsterRunStatus.STARTED  # that it has ended is forgotten
+        desk.cursor = "0"
+        assert desk.tick() == []
+        desk.instance.report_run_failed(forgotten)  # what run monitoring does with a run without a process
+        assert desk.tick() == []  # after a failure its hour rests
+        desk.end_pauses()
+        (again,) = desk.catch_up()
+        assert again.success
+        assert {relation: desk.rows(relation, until) for relation in RELATIONS} == judged
+        plan = desk.plan()
+        assert (plan.flights, plan.failures, plan.dirty) == ({}, {}, ())

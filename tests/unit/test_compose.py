@@ -29,7 +29,7 @@ every_service = pytest.mark.parametrize("name", SERVICES)
 
 def test_the_services_of_a_whole_sentinet_are_there() -> None:
     assert set(SERVICES) == {
-        "timescale", "migrate", "ingest", "code-server", "dagster-daemon", "webserver",
+        "timescale", "migrate", "ingest", "code-server", "dagster-daemon", "webserver", "superset",
     }  # fmt: skip
 
 
@@ -48,13 +48,13 @@ def test_every_variable_has_a_comment_and_no_password_a_value() -> None:
     for block in ENV_EXAMPLE.strip().split("\n\n"):
         assert block.startswith("# "), block
     for name, value in re.findall(r"^(\w+)=(.*)$", ENV_EXAMPLE, re.MULTILINE):
-        assert (value == "") is ("PASSWORD" in name), name
+        assert (value == "") is ("PASSWORD" in name or "SECRET" in name), name
 
 
 def test_no_password_is_written_down() -> None:
     for line in TEXT.splitlines():
-        if "PASSWORD" in line:
-            assert "${POSTGRES_PASSWORD:?" in line, line
+        if "PASSWORD" in line or "SECRET" in line:
+            assert "${POSTGRES_PASSWORD:?" in line or re.search(r": \$\{SUPERSET_\w+:\?", line), line
 
 
 @every_service
@@ -87,7 +87,7 @@ def test_it_is_watched_and_starts_after_what_it_needs(name: str) -> None:
 @every_service
 def test_its_command_exists(name: str) -> None:
     command = [str(word) for word in SERVICES[name].get("command", [])]
-    if name == "timescale":
+    if name in ("timescale", "superset"):  # their images say it
         assert not command
         return
     program = command[0]
@@ -109,7 +109,7 @@ def test_files_it_mounts_exist_and_volumes_are_declared(name: str) -> None:
 
 def test_nothing_is_published_beyond_the_address_that_was_chosen() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"ingest", "webserver"}
+    assert set(published) == {"ingest", "webserver", "superset"}
     for ports in published.values():
         assert all(re.match(r"\$\{SENTINET_\w+_BIND:\?", port) for port in ports)
 
@@ -118,6 +118,17 @@ def test_containers_do_not_run_as_root() -> None:
     for stage in re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[1:]:
         if re.match(r"base AS (ingest|dagster)\n", stage):
             assert "\nUSER sentinet\n" in stage
+        if re.match(r"apache/superset:[\d.]+ AS superset\n", stage):
+            assert re.findall(r"^USER (\w+)$", stage, re.MULTILINE)[-1] == "superset"
+
+
+def test_superset_is_the_same_in_a_container() -> None:
+    (pinned,) = re.findall(r"^FROM apache/superset:(\S+) AS superset$", DOCKERFILE, re.MULTILINE)
+    requirements = (ROOT / "sentinet_dagster" / "superset" / "requirements.txt").read_text().splitlines()
+    assert f"apache-superset=={pinned}" in requirements
+    asked = set(SERVICES["superset"]["environment"])
+    code = "".join(path.read_text() for path in (ROOT / "sentinet_dagster/superset/server").glob("*.py"))
+    assert asked == set(re.findall(r'environ(?:\.get\()?\[?"(SENTINET_SUPERSET_\w+)"', code))
 
 
 def test_the_base_image_is_pinned() -> None:

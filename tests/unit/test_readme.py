@@ -52,7 +52,7 @@ def test_a_long_command_has_the_options_it_is_shown_with(
 ) -> None:
     asked = words(command)
     # A group's command is two words: benchmark parse.
-    name = asked[:2] if asked[0] in ("benchmark", "rollups") else asked[:1]
+    name = asked[:2] if asked[0] in ("benchmark", "dashboards", "rollups") else asked[:1]
     assert run([*name, "--help"]) == 0
     told = capsys.readouterr().out
     for option in (word for word in asked if word.startswith("--")):

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import structlog
 
 from ingest_daemon.venues import VENUES
 from sentinet_dagster.cli import app, run
@@ -28,6 +29,7 @@ COMMANDS = [
     "alerts",
     "backfill",
     "check",
+    "dashboards",
     "benchmark",
     "evaluate",
     "venues",
@@ -72,7 +74,12 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_explains_itself_and_knows_json(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    groups = {"benchmark": ["parse"], "evaluate": ["pump-events"], "rollups": ["refresh"]}
+    groups = {
+        "benchmark": ["parse"],
+        "dashboards": ["publish"],
+        "evaluate": ["pump-events"],
+        "rollups": ["refresh"],
+    }
     inner = groups.get(command, [])
     assert run([command, *inner, "--help"]) == 0
     assert "--json" in capsys.readouterr().out
@@ -120,6 +127,15 @@ def test_status_of_nothing_is_no_error(home: Path, capsys: pytest.CaptureFixture
         "home": str(home), "kind": None, "phase": None, "processes": {}, "database": None, "storage": None,
         "addresses": {}, "feeds": {}, "drift": [], "judging": {}, "latency": {}, "dagster": None,
     }  # fmt: skip
+
+
+def test_stdout_belongs_to_the_result_and_logs_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    log = structlog.get_logger("of any module")
+    assert run(["venues", "--json"]) == 0
+    log.warning("said while a command runs")
+    said = capsys.readouterr()
+    assert json.loads(said.out).keys() == {"venues"}
+    assert "said while a command runs" in said.err
 
 
 def test_down_of_nothing_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ NOON = datetime(2024, 8, 9, 12, tzinfo=UTC)
 
 def test_the_running_hour_has_a_partition_and_the_next_has_none() -> None:
     def running() -> str:
-        return partition_key(datetime.now(UTC).replace(minute=0, second=0, microsecond=0))
+        return partition_key(datetime.now(UTC))
 
     before, last = running(), HOURS.get_last_partition_key()
     assert last in (before, running())
@@ -54,6 +54,12 @@ def test_a_range_is_read_with_its_offset() -> None:
 def test_a_wrong_range_is_refused(tags: dict[str, str]) -> None:
     with pytest.raises(ValueError):
         tagged_range(tags)
+
+
+def test_a_moment_is_of_the_hour_in_which_it_lies() -> None:
+    for minutes in (0, 1, 59):
+        key = partition_key(NOON + timedelta(minutes=minutes, seconds=30))
+        assert partition_range({"dagster/partition": key}) == (NOON, NOON + timedelta(hours=1))
 
 
 def test_a_run_of_partitions_is_about_their_hours() -> None:

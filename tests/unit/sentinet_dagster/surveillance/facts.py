@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from sentinet_dagster.surveillance import schema
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.schema import TIME, Column, Relation
 from sentinet_dagster.surveillance.windows import build_windows
 
@@ -33,23 +33,6 @@ def _ordinary(column: Column) -> Any:
     if column.nullable or not column.dtype.is_numeric():
         return None
     return 1 if column.name.endswith("completeness") else 0
-
-
-def frame_of(events: Sequence[Any], relation: Relation) -> pl.DataFrame:
-    """Events of the ingest daemon as rows; a number that only the database gives counts them."""
-    columns = {}
-    for name, dtype in relation.schema.items():
-        values = [_value(event, name, number) for number, event in enumerate(events)]
-        is_time = dtype == TIME
-        series = pl.Series(values, dtype=pl.Int64 if is_time else dtype)
-        columns[name] = series.cast(TIME) if is_time else series
-    return relation.conform(pl.DataFrame(columns))
-
-
-def _value(event: Any, name: str, number: int) -> Any:
-    if name == "time" and not hasattr(event, "time"):
-        return event.received_at if event.occurred_at is None else event.occurred_at
-    return number if name in ("gap_id", "rejected_frame_id") else getattr(event, name, None)
 
 
 def instruments(count: int = 2, venue: str = "north") -> pl.DataFrame:
@@ -110,32 +93,6 @@ def windows_of(
         START,
         at(seconds),
     )
-
-
-@dataclass(frozen=True)
-class Facts:
-    trades: pl.DataFrame
-    quotes: pl.DataFrame
-    books: pl.DataFrame
-    flows: pl.DataFrame
-    prices: pl.DataFrame
-    gaps: pl.DataFrame
-    refused: pl.DataFrame
-    instruments: pl.DataFrame
-
-    def windows(self, start: datetime, end: datetime) -> pl.DataFrame:
-        return build_windows(
-            self.trades,
-            self.quotes,
-            self.books,
-            self.flows,
-            self.prices,
-            self.gaps,
-            self.refused,
-            self.instruments,
-            start,
-            end,
-        )
 
 
 def random_flows(random: np.random.Generator, count: int, seconds: int) -> pl.DataFrame:

@@ -17,9 +17,10 @@ from sentinet_dagster.surveillance.correlation import build_correlations
 from sentinet_dagster.surveillance.features import build_features
 from sentinet_dagster.surveillance.findings import build_findings
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
+from sentinet_dagster.surveillance.schema import TIME, Relation
 from sentinet_dagster.surveillance.settings import load_settings
 from sentinet_dagster.surveillance.windows import build_windows
-from tests.unit.sentinet_dagster.surveillance.facts import START, START_US, frame, frame_of
+from tests.unit.sentinet_dagster.surveillance.facts import START, START_US, frame
 
 LEARN_UNTIL = START + timedelta(minutes=27)
 CALM_FROM = START + timedelta(minutes=30)
@@ -86,8 +87,8 @@ def windows() -> pl.DataFrame:
         for event in sessions[arrived.venue].parse(arrived.text, arrived.received_at):
             events[type(event)].append(event)
     return build_windows(
-        frame_of(events[Trade], schema.TRADES),
-        frame_of(events[Quote], schema.QUOTES),
+        _as_frame(events[Trade], schema.TRADES),
+        _as_frame(events[Quote], schema.QUOTES),
         schema.BOOKS.empty(),
         schema.BOOK_FLOWS.empty(),
         schema.REFERENCE_PRICES.empty(),
@@ -127,3 +128,18 @@ def _market() -> SimulatedMarket:
 
 def _us(moment) -> int:
     return int(moment.timestamp()) * 1_000_000
+
+
+def _as_frame(events: list[Trade | Quote], relation: Relation) -> pl.DataFrame:
+    columns = {}
+    for name, dtype in relation.schema.items():
+        if name == "time":
+            values = [
+                event.received_at if event.occurred_at is None else event.occurred_at for event in events
+            ]
+        else:
+            values = [getattr(event, name) for event in events]
+        columns[name] = (
+            pl.Series(values, dtype=pl.Int64).cast(TIME) if dtype == TIME else pl.Series(values, dtype=dtype)
+        )
+    return relation.conform(pl.DataFrame(columns))

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sentinet_dagster.surveillance import schema
@@ -245,6 +245,9 @@ def test_a_late_window_moves_what_follows_it(fires: set[int], late: list[tuple[i
 
 
 @settings(max_examples=30, deadline=None)
+@example(
+    fires={0, 61, *range(119, 783, 13)}, edge=62, turns=["b", "a"]
+)  # an alert that loses its last window
 @given(fires=BUSY, edge=st.integers(1, LENGTH - 1), turns=st.permutations(["a", "b"]))
 def test_runs_of_neighbouring_hours_that_overlap_in_time(
     fires: set[int], edge: int, turns: list[str]

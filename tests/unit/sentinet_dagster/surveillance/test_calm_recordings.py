@@ -6,40 +6,50 @@ too short for rules that look back for longer: `WITH_VERDICTS` is who has someth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import cache
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
+import pytest
 import yaml
 
-from ingest_daemon.batcher import Batch
-from ingest_daemon.replay import replay_files
-from ingest_daemon.venues import Listing
+from sentinet_dagster.runtime.calm_markets import CalmMarket, recorded_markets
 from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.alerts import alerts_of
 from sentinet_dagster.surveillance.correlation import build_correlations
 from sentinet_dagster.surveillance.detectors import DETECTORS, Inputs
 from sentinet_dagster.surveillance.features import build_features
 from sentinet_dagster.surveillance.findings import build_findings
-from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import SurveillanceSettings, load_settings
-from tests.unit.sentinet_dagster.surveillance.facts import Facts, frame, frame_of
 
-CONFIG: Final = Path(__file__).resolve().parents[4] / "config" / "surveillance.yaml"
-PROTOCOLS: Final = {"spot": "binance_spot", "usdm": "binance_usdm", "coinm": "binance_coinm"}
-LISTED: Final = (
-    ("spot", "BTCUSDT", "BTC-USDT", "spot", "USDT"),
-    ("spot", "ETHUSDT", "ETH-USDT", "spot", "USDT"),
-    ("usdm", "BTCUSDT", "BTC-USDT-PERP", "perpetual", "USDT"),
-    ("usdm", "ETHUSDT", "ETH-USDT-PERP", "perpetual", "USDT"),
-    ("coinm", "BTCUSD_PERP", "BTC-USD-PERP", "perpetual", "USD"),
-    ("coinm", "ETHUSD_PERP", "ETH-USD-PERP", "perpetual", "USD"),
-)
-CONTRACTS: Final = {"BTCUSD_PERP": Listing(5, 100.0, "quote"), "ETHUSD_PERP": Listing(6, 10.0, "quote")}
+CONFIG: Final = Path(__file__).resolve().parents[4] / "config"
 
+# What the product's configuration does not watch.
+VENUES: Final = {
+    "binance_coinm": {
+        "protocol": "binance_coinm",
+        "websocket_url": "wss://dstream.binance.com",
+        "rest_url": "https://dapi.binance.com",
+        "channels": ["trade", "bookTicker", "depth"],
+    }
+}
+INSTRUMENTS: Final = [
+    {
+        "venue": "binance_coinm",
+        "symbol": f"{base}-USD-PERP",
+        "venue_symbol": f"{base}USD_PERP",
+        "kind": "perpetual",
+        "base": base,
+        "quote": "USD",
+        "contract_size": size,
+        "contract_currency": "quote",
+    }
+    for base, size in (("BTC", 100.0), ("ETH", 10.0))
+]
+
+WINDOWS: Final = 484  # of 6 and of 2 instruments
 # Findings and alerts of each detector over both days; who is not named: none.
 FINDINGS: Final[Mapping[str, int]] = {"spoofing": 12, "layering": 1}
 ALERTS: Final[Mapping[str, int]] = {"spoofing": 5, "layering": 1}
@@ -58,88 +68,35 @@ WITH_VERDICTS: Final = {
 }
 
 
-class Memory:
-    """Where facts go instead of a database."""
-
-    def __init__(self) -> None:
-        self.batches: list[Batch] = []
-        self.repeated: Mapping[str, Sequence[int]] = {}
-
-    def load_instruments(self, venues: Iterable[str]) -> Mapping[str, Mapping[str, Listing]]:
-        """Those of LISTED."""
-        listings = {
-            (venue, symbol): CONTRACTS.get(symbol, Listing(number))
-            for number, (venue, symbol, *_) in enumerate(LISTED, start=1)
-        }
-        return {
-            wanted: {symbol: each for (venue, symbol), each in listings.items() if venue == wanted}
-            for wanted in venues
-        }
-
-    def write(self, batch: Batch) -> Memory:
-        """Keep it."""
-        self.batches.append(batch)
-        return self
-
-    def frame(self, kind: str, relation: schema.Relation) -> pl.DataFrame:
-        """All events of a kind."""
-        return frame_of([event for batch in self.batches for event in getattr(batch, kind)], relation)
+@pytest.fixture(scope="module")
+def judged(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Inputs]:
+    """Each day as judged past, with the instruments of COIN-M watched too."""
+    directory = tmp_path_factory.mktemp("config")
+    for name, more in (("venues", VENUES), ("instruments", INSTRUMENTS)):
+        known = yaml.safe_load((CONFIG / f"{name}.yaml").read_text(encoding="utf-8"))
+        known[name] = {**known[name], **more} if isinstance(more, dict) else [*known[name], *more]
+        (directory / f"{name}.yaml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    files = sorted((shared_data / "binance_recordings").glob("*/*.gz"))
+    return [past_of(market) for market in recorded_markets(files, directory)]
 
 
-def instruments() -> pl.DataFrame:
-    rows = [
-        {
-            "instrument_id": number,
-            "venue": venue,
-            "venue_symbol": venue_symbol,
-            "symbol": symbol,
-            "kind": kind,
-            "base": symbol[:3],
-            "quote": quote,
-        }
-        for number, (venue, venue_symbol, symbol, kind, quote) in enumerate(LISTED, start=1)
-    ]
-    return frame(schema.INSTRUMENTS, rows, contract_size=1.0, is_active=True)
-
-
-@cache
-def recorded(folder: Path, day: str) -> Inputs:
-    """The day's recordings as judged past: from the first whole window to the last."""
-    memory = Memory()
-    replay_files(
-        sorted(folder.glob(f"*/*_{day}.gz")), memory, {name: venue for venue, name in PROTOCOLS.items()}
+def past_of(market: CalmMarket) -> Inputs:
+    features = build_features(market.windows, market.start, market.end)
+    correlations = build_correlations(features, market.start, market.end)
+    return Inputs(
+        market.windows,
+        features,
+        correlations,
+        schema.SCORES.empty(),
+        market.facts.instruments,
+        market.start,
+        market.end,
+        settings().completeness_floor,
     )
-    facts = Facts(
-        memory.frame("trades", schema.TRADES),
-        memory.frame("quotes", schema.QUOTES),
-        memory.frame("books", schema.BOOKS),
-        memory.frame("book_flows", schema.BOOK_FLOWS),
-        memory.frame("reference_prices", schema.REFERENCE_PRICES),
-        memory.frame("feed_gaps", schema.FEED_GAPS),
-        memory.frame("rejected_frames", schema.REJECTED_FRAMES),
-        instruments().filter(pl.col("instrument_id").is_in(_heard(memory))),
-    )
-    times = facts.quotes["time"].dt.truncate("5s")
-    start, end = times.min(), times.max()
-    assert isinstance(start, datetime)
-    assert isinstance(end, datetime)
-    start += WINDOW
-    windows = facts.windows(start, end)
-    features = build_features(windows, start, end)
-    correlations = build_correlations(features, start, end)
-    return Inputs(windows, features, correlations, schema.SCORES.empty(), facts.instruments, start, end, 0.8)
-
-
-def _heard(memory: Memory) -> list[int]:
-    return sorted({event.instrument_id for batch in memory.batches for event in batch.quotes})
 
 
 def settings() -> SurveillanceSettings:
-    return load_settings(yaml.safe_load(CONFIG.read_text(encoding="utf-8")))
-
-
-def days(shared_data: Path) -> list[Inputs]:
-    return [recorded(shared_data / "binance_recordings", day) for day in ("20240808", "20240718")]
+    return load_settings(yaml.safe_load((CONFIG / "surveillance.yaml").read_text(encoding="utf-8")))
 
 
 def findings(of: Inputs) -> pl.DataFrame:
@@ -156,29 +113,23 @@ def findings(of: Inputs) -> pl.DataFrame:
     )
 
 
-def counts(names: Iterable[Any]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for name in names:
-        found[name] = found.get(name, 0) + 1
-    return found
-
-
-def test_the_findings_and_alerts_of_calm_markets(shared_data: Path) -> None:
-    found = [findings(day) for day in days(shared_data)]
+def test_the_findings_and_alerts_of_calm_markets(judged: list[Inputs]) -> None:
+    assert sum(day.windows.height for day in judged) == WINDOWS
+    found = [findings(day) for day in judged]
     raised = [
         alerts_of(each, settings().cool_downs(each["detector"], day.instruments))
-        for each, day in zip(found, days(shared_data), strict=True)
+        for each, day in zip(found, judged, strict=True)
     ]
-    assert counts(name for each in found for name in each["detector"]) == FINDINGS
-    assert counts(name for each in raised for name in each["detector"]) == ALERTS
+    assert Counter(name for each in found for name in each["detector"]) == FINDINGS
+    assert Counter(name for each in raised for name in each["detector"]) == ALERTS
 
 
-def test_who_has_something_to_say_of_so_short_a_time(shared_data: Path) -> None:
+def test_who_has_something_to_say_of_so_short_a_time(judged: list[Inputs]) -> None:
     """Silence of the others is no merit: they look back for longer, or on what is not recorded."""
     speaking = {
         name
         for name, detector in DETECTORS.items()
-        for day in days(shared_data)
+        for day in judged
         if not detector.detect(day, settings().thresholds(detector, day.instruments)).is_empty()
     }
     assert speaking == WITH_VERDICTS

@@ -7,8 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.schema import WINDOW
-from tests.unit.sentinet_dagster.surveillance.facts import START, Facts, at, random_facts, windows_of
+from tests.unit.sentinet_dagster.surveillance.facts import START, at, random_facts, windows_of
 
 SIZES = ("added", "removed", "cancelled", "traded", "largest_added", "fleeting", "withdrawn", "layered")
 FLOW_COLUMNS = [
@@ -81,7 +82,7 @@ def test_a_second_seen_in_part_and_whole_is_whole() -> None:
 
 def slow(facts: Facts, instrument: int, start: Any) -> dict[str, Any]:
     """The flow columns of a window, one row after the other."""
-    mine = facts.flows.filter(
+    mine = facts.book_flows.filter(
         (pl.col("instrument_id") == instrument)
         & pl.col("time").is_between(start, start + WINDOW, closed="left")
     ).to_dicts()

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinet_dagster.surveillance.correlation import CORRELATION_LOOKBACK, build_correlations
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.features import FEATURE_LOOKBACK, build_features
 from sentinet_dagster.surveillance.findings import JUDGE_LOOKBACK, build_findings, detector_lookback
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
 from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import load_settings
-from tests.unit.sentinet_dagster.surveillance.facts import START, Facts, random_facts
+from tests.unit.sentinet_dagster.surveillance.facts import START, random_facts
 from tests.unit.sentinet_dagster.surveillance.simulation import END, LIVE_FROM, instruments, judged
 
 MINUTES = 45
@@ -41,10 +42,10 @@ def read(facts: Facts, start: datetime, end: datetime) -> Facts:
     return Facts(
         *(
             since(frame, start, end, "time")
-            for frame in (facts.trades, facts.quotes, facts.books, facts.flows, facts.prices)
+            for frame in (facts.trades, facts.quotes, facts.books, facts.book_flows, facts.reference_prices)
         ),
-        facts.gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
-        since(facts.refused, start, end, "received_at"),
+        facts.feed_gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
+        since(facts.rejected_frames, start, end, "received_at"),
         facts.instruments,
     )
 

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sentinet_dagster.surveillance import schema
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.windows import build_windows
 from tests.unit.sentinet_dagster.surveillance.facts import (
     START,
-    Facts,
     at,
     frame,
     instruments,
@@ -323,7 +323,15 @@ def test_windows_sum_to_the_trades_and_do_not_depend_on_order(seed: int) -> None
     shuffled = Facts(
         *(
             getattr(facts, name).sample(fraction=1, shuffle=True, seed=seed)
-            for name in ("trades", "quotes", "books", "flows", "prices", "gaps", "refused")
+            for name in (
+                "trades",
+                "quotes",
+                "books",
+                "book_flows",
+                "reference_prices",
+                "feed_gaps",
+                "rejected_frames",
+            )
         ),
         facts.instruments,
     )

@@ -1,0 +1,98 @@
+"""`sentinet dashboards`: check the bundle, publish it to a Superset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sentinet_dagster.commands.console import EXIT_NO, JsonOption, print_json, say
+
+if TYPE_CHECKING:
+    from sentinet_dagster.runtime.home import Home
+    from sentinet_dagster.superset.target import Target
+
+app = typer.Typer(help="Check and publish the dashboards.", rich_markup_mode=None)
+
+
+@app.callback()
+def _root() -> None:
+    """Check and publish the dashboards."""
+
+
+@app.command("validate")
+def validate(as_json: JsonOption = False) -> int:
+    """Check every link dashboard → chart → dataset → relation → column; exit 1 if one is broken."""
+    from sentinet_dagster.commands.database import open_database
+    from sentinet_dagster.runtime import dashboards
+    from sentinet_dagster.runtime.home import Home
+
+    with open_database() as url:
+        found = dashboards.problems(url, Home.from_environment(os.environ).path)
+    if as_json:
+        print_json({"problems": found})
+    else:
+        for problem in found:
+            say(f"sentinet: {problem}")
+        typer.echo(f"{len(found)} broken links." if found else "Every link leads somewhere.")
+    return EXIT_NO if found else 0
+
+
+@app.command("publish")
+def publish(
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="Where Superset answers; else SENTINET_SUPERSET_URL."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a Superset show the dashboards. SENTINET_SUPERSET_PASSWORD is its administrator's."""
+    from sentinet_dagster.commands.database import open_database
+    from sentinet_dagster.runtime import dashboards
+    from sentinet_dagster.runtime.home import Home
+
+    home = Home.from_environment(os.environ)
+    with open_database() as database_url:
+        published = dashboards.publish(_target(home, url, database_url), database_url, home.path)
+    if as_json:
+        print_json({"dashboards": dict(published.dashboards), "charts": published.charts})
+        return
+    for address in published.dashboards.values():
+        typer.echo(address)
+
+
+def _target(home: Home, url: str | None, database_url: str) -> Target:
+    """What the environment names, else the home's own Superset if it runs."""
+    from sentinet_dagster.runtime.errors import UserError
+    from sentinet_dagster.runtime.state import read_state
+    from sentinet_dagster.superset.target import Target, TargetError
+
+    state = read_state(home) if home.owner() is not None else None
+    running = dict(state.addresses) if state is not None else {}
+    own = _superset_of(home, running) if url in (None, running.get("superset")) else {}
+    told = {"SENTINET_DATABASE_URL": database_url, "SENTINET_DAGSTER_URL": running.get("dagster", "")}
+    try:
+        target = Target.from_environment(told | own | dict(os.environ), url)
+    except TargetError as error:
+        raise UserError(str(error)) from None
+    if target is None:
+        raise UserError(
+            "no Superset: start one with `sentinet up --with-superset`, or name one with --url http://host:port"
+        )
+    return target
+
+
+def _superset_of(home: Home, addresses: Mapping[str, str]) -> dict[str, str]:
+    """The variables that name the Superset that runs in the home; none if none does."""
+    if "superset" not in addresses:
+        return {}
+    from sentinet_dagster.runtime.superset_server import Secrets
+
+    secrets = Secrets.of(home)
+    return {
+        "SENTINET_SUPERSET_URL": addresses["superset"],
+        "SENTINET_SUPERSET_PASSWORD": secrets.admin_password,
+        "SENTINET_SUPERSET_ANALYST_PASSWORD": secrets.analyst_password,
+    }

@@ -1,0 +1,91 @@
+"""Superset's settings, on one machine and in the compose file: SUPERSET_CONFIG_PATH names this file.
+
+What lives here: settings, read from the environment once. What never does: a secret, anything of ours: this
+runs in Superset's environment.
+
+    SENTINET_SUPERSET_METADATA_URL    Superset's own database, postgresql://…
+    SENTINET_SUPERSET_SECRET_KEY      signs sessions, encrypts the stored password of the product's database
+    SENTINET_SUPERSET_CACHE           a folder for results that are seconds old
+"""
+
+import os
+
+SECRET_KEY = os.environ["SENTINET_SUPERSET_SECRET_KEY"]
+GUEST_TOKEN_JWT_SECRET = SECRET_KEY
+SQLALCHEMY_DATABASE_URI = os.environ["SENTINET_SUPERSET_METADATA_URL"]
+
+# A refresh of many analysts costs the database one query a chart: results are shared for less than the
+# dashboards' refresh. They are kept under the row-level rules they were computed for.
+DATA_CACHE_CONFIG = {
+    "CACHE_TYPE": "FileSystemCache",
+    "CACHE_DIR": os.environ["SENTINET_SUPERSET_CACHE"],
+    "CACHE_DEFAULT_TIMEOUT": 8,
+    "CACHE_THRESHOLD": 2000,
+}
+DASHBOARD_AUTO_REFRESH_MODE = "fetch"
+DASHBOARD_AUTO_REFRESH_INTERVALS = [
+    [0, "Don't refresh"],
+    [10, "10 seconds"],
+    [60, "1 minute"],
+    [300, "5 minutes"],
+]
+
+APP_NAME = "Sentinet"
+_TOKENS = {
+    "brandAppName": APP_NAME,
+    "brandLogoAlt": APP_NAME,
+    "colorPrimary": "#0088ff",
+    "colorLink": "#0088ff",
+    "colorError": "#ff0055",
+    "colorWarning": "#ffaa00",
+    "colorSuccess": "#00ff88",
+    "colorInfo": "#0088ff",
+}
+THEME_DEFAULT = {"token": _TOKENS, "algorithm": "dark"}
+THEME_DARK = None  # there is no light one to switch to
+
+# Candles and the network are SVG that a Handlebars template draws of numbers.
+HTML_SANITIZATION_SCHEMA_EXTENSIONS = {
+    "tagNames": [
+        "svg", "g", "path", "rect", "line", "circle", "polyline", "polygon", "text", "title", "tspan",
+        "style",
+    ],
+    "attributes": {
+        "*": ["style", "className"],
+        "svg": ["viewBox", "width", "height", "preserveAspectRatio"],
+        **{
+            tag: [
+                "x", "y", "x1", "y1", "x2", "y2", "cx", "cy", "r", "rx", "dx", "dy", "d", "points", "width",
+                "height", "fill", "fillOpacity", "stroke", "strokeWidth", "strokeOpacity", "strokeDashArray",
+                "opacity", "transform", "textAnchor", "fontSize", "dominantBaseline",
+            ]
+            for tag in ("g", "path", "rect", "line", "circle", "polyline", "polygon", "text", "tspan")
+        },
+    },
+}  # fmt: skip
+# Handlebars compiles its templates in the browser.
+TALISMAN_CONFIG = {
+    "content_security_policy": {
+        "base-uri": ["'self'"],
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "blob:", "data:"],
+        "worker-src": ["'self'", "blob:"],
+        "connect-src": ["'self'"],
+        "object-src": "'none'",
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "font-src": ["'self'"],
+        "script-src": ["'self'", "'unsafe-eval'", "'strict-dynamic'"],
+    },
+    "content_security_policy_nonce_in": ["script-src"],
+    "force_https": False,
+    "session_cookie_secure": False,
+}
+
+FEATURE_FLAGS = {"ALERT_REPORTS": False, "DRILL_TO_DETAIL": True}
+# The product's database is on the loopback interface, or in the same compose network.
+PREVENT_UNSAFE_DB_CONNECTIONS = True
+SQLLAB_BACKEND_PERSISTENCE = False
+FAB_ADD_SECURITY_API = True
+CELERY_CONFIG = None
+SUPERSET_WEBSERVER_TIMEOUT = 60
+LOG_LEVEL = "WARNING"
