@@ -45,7 +45,7 @@ class OrderThresholds(Thresholds, frozen=True):
     notional: float = Field(default=10_000.0, ge=0)
     opposite_ratio: float = Field(default=2.0, ge=1)
     """Executed against the other side, over executed against the orders' own."""
-    usual_ratio: float = Field(default=5.0, ge=1)
+    usual_ratio: float = Field(default=3.0, ge=1)
     """Over the median of what was withdrawn so in the windows of the five minutes before."""
 
 

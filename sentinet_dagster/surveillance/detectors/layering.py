@@ -33,6 +33,7 @@ class LayeringThresholds(OrderThresholds, frozen=True):
     """All must hold."""
 
     layers: float = Field(default=3, ge=3)
+    usual_ratio: float = Field(default=5.0, ge=1)
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
