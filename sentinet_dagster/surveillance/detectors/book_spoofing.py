@@ -3,8 +3,8 @@
 What: within the window an order of at least 20 % of its side's depth within 10 bps, and 10,000 of quote
     currency, was withdrawn whole and untraded, having stood for less than 10 s; it was larger than three
     times the median of those that windows of the five minutes before had; and against the other side more
-    than twice as much was executed as against its own. `spoofing` tells the same by the best prices alone, where
-    no book is taken.
+    than twice as much was executed as against its own. `spoofing` tells the same by the best prices alone,
+    where no book is taken.
 Evidence level: L2
 Blind: in the first 2.5 minutes after a start or a gap; where the venue's books are not taken as differences;
     to orders that stand longer than 10 s or are withdrawn in parts; where such orders are withdrawn all the
