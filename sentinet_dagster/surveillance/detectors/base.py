@@ -11,8 +11,8 @@ not import detectors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
-from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.grid import Grid, Sheet
 from sentinet_dagster.surveillance.rolling import Flags, Floats, unbroken
 from sentinet_dagster.surveillance.schema import VERDICTS
 
@@ -96,6 +96,7 @@ class Inputs:
     start: datetime
     end: datetime
     completeness_floor: float
+    _sheets: dict[str, Sheet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of the windows that are to be judged: those in [start, end)."""
@@ -104,12 +105,30 @@ class Inputs:
     def grid(self, lookback: timedelta) -> Grid:
         """The grid of all instruments that have windows over [start - lookback, end), of one relation's
         look-back."""
-        return Grid.spanning(self.windows["instrument_id"], self.start - lookback, self.end)
+        return self._sheet("windows").grid_since(self.start - lookback)
+
+    def of_windows(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
+        """Columns of the windows as matrices of a grid of `grid()`, read-only: other detectors share them."""
+        sheet = self._sheet("windows")
+        return {name: sheet.column(name, grid.columns) for name in names}
+
+    def of_features(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
+        """Columns of the features, likewise."""
+        sheet = self._sheet("features")
+        return {name: sheet.column(name, grid.columns) for name in names}
 
     def broken(self, grid: Grid) -> Flags:
         """Where there is no window, or one less whole than the floor: nothing before it is anybody's past."""
-        values, present = grid.matrices(self.windows, ["completeness"])
-        return ~present | (values["completeness"] < self.completeness_floor)
+        sheet = self._sheet("windows")
+        less_whole = sheet.column("completeness", grid.columns) < self.completeness_floor
+        return ~sheet.present(grid.columns) | less_whole
+
+    def _sheet(self, name: Literal["windows", "features"]) -> Sheet:
+        """Two dozen detectors ask for the same columns: each is spread over the grid once."""
+        if name not in self._sheets:
+            frame: pl.DataFrame = getattr(self, name)
+            self._sheets[name] = Sheet(frame, self.windows["instrument_id"], self.end)
+        return self._sheets[name]
 
     def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
         """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""

@@ -101,8 +101,8 @@ def _measured(inputs: Inputs, grid: Grid) -> pl.DataFrame:
     known = known.filter(pl.Series(rows >= 0))
     rows = rows[rows >= 0]
     broken = inputs.broken(grid)
-    price = grid.matrices(inputs.features, ["price"])[0]["price"]
-    said, _ = grid.matrices(inputs.windows, ["mark_close", "index_close"])
+    price = inputs.of_features(grid, ["price"])["price"]
+    said = inputs.of_windows(grid, ["mark_close", "index_close"])
     width = grid.columns - _CARRY
     references = {
         name: carry_forward(said[column], broken, _CARRY, width)[rows]

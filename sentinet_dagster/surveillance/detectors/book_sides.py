@@ -96,7 +96,7 @@ def _usual(inputs: Inputs, orders: str) -> pl.DataFrame:
     grid = inputs.grid(ORDER_LOOKBACK.windows)
     columns = grid.columns - _PAST
     broken = inputs.broken(grid)
-    seen, _ = grid.matrices(inputs.windows, [f"{side}_{orders}" for side, _ in _SIDES])
+    seen = inputs.of_windows(grid, [f"{side}_{orders}" for side, _ in _SIDES])
     return pl.concat(
         grid.frame(
             {"usual": lagged_medians(seen[f"{side}_{orders}"], broken, _PAST, _MIN_SAMPLES, columns)}, columns

@@ -54,7 +54,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is the missing share of the usual depth."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST - _HELD
-    seen, _ = grid.matrices(inputs.windows, ["bid_depth_10bps", "ask_depth_10bps"])
+    seen = inputs.of_windows(grid, ["bid_depth_10bps", "ask_depth_10bps"])
     depth = seen["bid_depth_10bps"] + seen["ask_depth_10bps"]
     early = slice(None, 1 - _HELD)
     past = lagged_moments(depth[:, early], inputs.broken(grid)[:, early], _PAST, columns)

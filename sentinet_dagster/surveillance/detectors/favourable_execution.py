@@ -55,7 +55,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is how far the spread lies below the limit, in bps."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _MINUTE - _PAST
-    seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean", "spread_bps_std", "imbalance_mean"])
+    seen = inputs.of_windows(grid, ["spread_bps_mean", "spread_bps_std", "imbalance_mean"])
     asked = {
         name: limits(thresholds, grid, name) for name in ("spread_bps", "spread_std_bps", "least_bid_share")
     }

@@ -53,7 +53,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is the least excess of the three windows."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST - _HELD
-    latency = grid.matrices(inputs.windows, ["latency_ms_mean"])[0]["latency_ms_mean"]
+    latency = inputs.of_windows(grid, ["latency_ms_mean"])["latency_ms_mean"]
     # Held against the past of the first of the three, so that they do not raise it.
     usual = lagged_medians(
         latency[:, : -_HELD + 1], inputs.broken(grid)[:, : -_HELD + 1], _PAST, _MIN_SAMPLES, columns

@@ -55,7 +55,7 @@ class FlashCrashThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _FALL - _PAST
-    seen, _ = grid.matrices(inputs.features, ["price", "return_bps"])
+    seen = inputs.of_features(grid, ["price", "return_bps"])
     broken = inputs.broken(grid)
     price = np.where(broken, np.nan, seen["price"])
     past = lagged_moments(seen["return_bps"][:, :-_FALL], broken[:, :-_FALL], _PAST, columns)

@@ -53,7 +53,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST - _CARRY
     broken = inputs.broken(grid)
-    said = grid.matrices(inputs.windows, ["funding_rate"])[0]["funding_rate"]
+    said = inputs.of_windows(grid, ["funding_rate"])["funding_rate"]
     rate = carry_forward(said, broken, _CARRY, columns + _PAST)
     past = lagged_moments(rate, broken[:, _CARRY:], _PAST, columns)
     usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)

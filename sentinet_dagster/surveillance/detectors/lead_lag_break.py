@@ -115,7 +115,7 @@ def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
     """One row a pair and window: the lags at which it moves together now and usually, and how much so."""
     a, b = pairs["row"].to_numpy(), pairs["row_b"].to_numpy()
     columns = grid.columns - _NOW - _USUAL - _MOST
-    direction = np.sign(grid.matrices(inputs.features, ["return_bps"])[0]["return_bps"])
+    direction = np.sign(inputs.of_features(grid, ["return_bps"])["return_bps"])
     agreements = [_agreement(direction[a], direction[b], lag, columns) for lag in _LAGS.tolist()]
     now, usual = (np.stack(each) for each in zip(*agreements, strict=True))
     new, old = _best(now), _best(usual)

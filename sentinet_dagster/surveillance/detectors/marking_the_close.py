@@ -99,7 +99,7 @@ def _near(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
 def _measured(inputs: Inputs) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _MINUTE - _PAST - _CARRY
-    seen, _ = grid.matrices(inputs.windows, ["close", "volume", "buy_volume", "sell_volume"])
+    seen = inputs.of_windows(grid, ["close", "volume", "buy_volume", "sell_volume"])
     broken = inputs.broken(grid)
     price = np.log(carry_forward(seen["close"], broken, _CARRY, columns + _MINUTE + _PAST))
     move = np.where(

@@ -92,8 +92,8 @@ def _bursts(inputs: Inputs, columns: int) -> dict[str, Floats]:
     width = columns + _BACK
     grid = inputs.grid(_LOOKBACK.windows)
     names = ["buy_volume", "sell_volume", "buy_sweep_count", "sell_sweep_count"]
-    seen, _ = grid.matrices(inputs.windows, names)
-    features, _ = grid.matrices(inputs.features, ["price", "return_bps"])
+    seen = inputs.of_windows(grid, names)
+    features = inputs.of_features(grid, ["price", "return_bps"])
     price = features["price"]
     move = 1e4 * np.log(price[:, -width:] / price[:, -width - _BURST : -_BURST])
     early = slice(None, -_BURST)

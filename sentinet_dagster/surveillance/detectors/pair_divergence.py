@@ -101,7 +101,7 @@ def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.Da
 def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
     """How far each pair stands from its mean, from the side of the one that moved further from its own."""
     columns = grid.columns - _PAST
-    price = np.log(grid.matrices(inputs.features, ["price"])[0]["price"])
+    price = np.log(inputs.of_features(grid, ["price"])["price"])
     broken = inputs.broken(grid)
     a, b = (grid.rows_of(pairs[name].to_numpy()) for name in ("instrument_a", "instrument_b"))
     there = (a >= 0) & (b >= 0)

@@ -49,7 +49,7 @@ class PriceSpikeThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST
-    price = grid.matrices(inputs.features, ["price"])[0]["price"]
+    price = inputs.of_features(grid, ["price"])["price"]
     past = lagged_moments(price, inputs.broken(grid), _PAST, columns)
     mean = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
     now = price[:, _PAST:]

@@ -99,7 +99,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
 def _measured(inputs: Inputs) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _HOUR - _JUMP - _MEAN
-    values, _ = grid.matrices(inputs.windows, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
+    values = inputs.of_windows(grid, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
     broken = inputs.broken(grid)
     rise = _rise(values["close"], broken, columns)
     bought = lagged_sums(values["buy_volume"], _JUMP, columns + _HOUR)

@@ -55,7 +55,7 @@ class QuoteStuffingThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST
-    seen, _ = grid.matrices(inputs.windows, ["quote_count", "book_count", "flow_changes", "trade_count"])
+    seen = inputs.of_windows(grid, ["quote_count", "book_count", "flow_changes", "trade_count"])
     broken = inputs.broken(grid)
     messages = seen["quote_count"] + seen["book_count"] + seen["flow_changes"]
     per_trade = messages / np.maximum(seen["trade_count"], 1)

@@ -57,7 +57,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _SPAN - _CARRY
     names = ["close", "buy_volume", "sell_volume", "trade_count"]
-    seen, _ = grid.matrices(inputs.windows, names)
+    seen = inputs.of_windows(grid, names)
     price = carry_forward(seen["close"], inputs.broken(grid), _CARRY, columns + _SPAN)
     move, steady, largest = _steps(np.log(price), columns)
     bought, sold, trades = (lagged_sums(np.nan_to_num(seen[name]), _SPAN, columns) for name in names[1:])

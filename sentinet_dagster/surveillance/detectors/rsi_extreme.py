@@ -52,7 +52,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is the distance of the index from 50."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _SPAN
-    price = grid.matrices(inputs.features, ["price"])[0]["price"]
+    price = inputs.of_features(grid, ["price"])["price"]
     # A break anywhere in the span leaves nothing to be said.
     whole = np.where(inputs.unbroken(grid, _SPAN, columns), 0.0, np.nan)
     frame = grid.frame(

@@ -57,7 +57,7 @@ class SpoofingThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - 1
-    seen, _ = grid.matrices(inputs.windows, ["imbalance_mean", "quote_count", "flow_seconds"])
+    seen = inputs.of_windows(grid, ["imbalance_mean", "quote_count", "flow_seconds"])
     imbalance, quotes = seen["imbalance_mean"], seen["quote_count"]
     same_side = np.sign(imbalance[:, 1:]) == np.sign(imbalance[:, :-1])
     least = np.minimum(np.abs(imbalance[:, 1:]), np.abs(imbalance[:, :-1]))

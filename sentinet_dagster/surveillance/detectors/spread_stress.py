@@ -54,7 +54,7 @@ class SpreadStressThresholds(Thresholds, frozen=True):
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
-    seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean"])
+    seen = inputs.of_windows(grid, ["spread_bps_mean"])
     past = lagged_moments(seen["spread_bps_mean"], inputs.broken(grid), _PAST, grid.columns - _PAST)
     means = grid.frame({"past_mean_bps": past.mean}, grid.columns - _PAST)
     spread, z = pl.col("spread_bps_mean"), pl.col("spread_bps_z")

@@ -54,7 +54,7 @@ class StaleQuotesThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST - _LONGEST
-    seen, _ = grid.matrices(inputs.windows, ["quote_count", "trade_count"])
+    seen = inputs.of_windows(grid, ["quote_count", "trade_count"])
     quotes, broken = seen["quote_count"], inputs.broken(grid)
     past = lagged_moments(quotes[:, :-_LONGEST], broken[:, :-_LONGEST], _PAST, columns)
     silent, traded = np.zeros((len(quotes), columns)), np.zeros((len(quotes), columns))

@@ -54,7 +54,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is the least distance of the three windows."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _HELD
-    price = np.where(inputs.broken(grid), np.nan, grid.matrices(inputs.features, ["price"])[0]["price"])
+    price = np.where(inputs.broken(grid), np.nan, inputs.of_features(grid, ["price"])["price"])
     distance, spread = np.full(price.shape, np.nan), np.full(price.shape, np.nan)
     others = np.zeros(len(price))
     for same in inputs.instruments.sort("instrument_id").group_by(

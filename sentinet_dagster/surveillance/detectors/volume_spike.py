@@ -52,7 +52,7 @@ class VolumeSpikeThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _MINUTE - _PAST
-    values, _ = grid.matrices(inputs.windows, ["volume", "trade_count"])
+    values = inputs.of_windows(grid, ["volume", "trade_count"])
     broken = inputs.broken(grid)
     minute = lagged_sums(np.where(broken, np.nan, values["volume"]), _MINUTE, columns)
     past = lagged_moments(values["volume"][:, :-_MINUTE], broken[:, :-_MINUTE], _PAST, columns)

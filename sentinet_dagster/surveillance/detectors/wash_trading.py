@@ -57,7 +57,7 @@ class WashTradingThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _MINUTE - _PAST
-    seen, _ = grid.matrices(inputs.windows, ["volume", "matched_volume", "matched_count", "close"])
+    seen = inputs.of_windows(grid, ["volume", "matched_volume", "matched_count", "close"])
     broken = inputs.broken(grid)
     whole = ~broken & ~np.isnan(seen["volume"])
     volume = np.where(whole, seen["volume"], 0.0)

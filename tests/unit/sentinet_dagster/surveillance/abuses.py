@@ -158,6 +158,8 @@ _BOOK: Final = {
     "ask_layers": 0,
     "bid_withdrawn_max": 0.0,
     "ask_withdrawn_max": 0.0,
+    "bid_layered_max": 0.0,
+    "ask_layered_max": 0.0,
 }
 
 
