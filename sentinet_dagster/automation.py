@@ -80,9 +80,8 @@ check_quality_daily = define_asset_job(
     "check_quality_daily",
     selection=AssetSelection.checks(*(suite_check_key(suite) for suite in CHECKED_ALONE)),
     executor_def=in_process_executor,
-    tags={ENGINE_TAG: FULL},
     run_tags={"dagster/max_runtime": "21600", ENGINE_TAG: FULL},
-    description="Great Expectations over the day in the tags, without one over the last full hour.",
+    description="Great Expectations over the range in the tags, else the last full hour; Data Docs.",
 )
 
 maintain_storage_daily = define_asset_job(

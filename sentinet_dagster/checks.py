@@ -10,68 +10,74 @@ expectation of severity error are set aside, and the plan judges their windows a
 
 # No `from __future__ import annotations`: Dagster reads the annotations of decorated functions as objects.
 
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from dagster import (
     AssetCheckExecutionContext,
     AssetCheckResult,
-    AssetChecksDefinition,
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetKey,
+    MetadataValue,
     asset_check,
     multi_asset_check,
 )
 
 from sentinet_dagster.assets.soundness import CHECKED_ALONE, ENGINE_TAG, FULL, metadata_of, suite_check_key
 from sentinet_dagster.partitions import HOUR, partition_range, tagged_range
-from sentinet_dagster.quality.checking import CheckResult, check_range, check_rows, existing, store
+from sentinet_dagster.quality.checking import CheckResult, check_range, existing, store
 from sentinet_dagster.quality.expectations import Suite
+from sentinet_dagster.quality.passes import pass_in_full
 from sentinet_dagster.quality.suites import FACTS
 from sentinet_dagster.quality.upkeep import check_columns, check_freshness
 from sentinet_dagster.resources import Timescale
+from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance import schema
 
-__all__ = ["CHECKS", "no_range_keeps_failing"]
+__all__ = ["CHECKS", "DATA_DOCS", "no_range_keeps_failing"]
 
 KEPT_UP_S: Final = 60.0
 
 # Incidents are made of findings together with alerts, and no asset of their own.
 _CATALOGUED: Final = [relation for relation in schema.RELATIONS if relation is not schema.INCIDENTS]
 
-
-def _suite_check(suite: Suite) -> AssetChecksDefinition:
-    """`<table>_are_sound`: the suite over the run's range."""
-
-    @asset_check(
-        asset=suite_check_key(suite).asset_key,
-        name=suite_check_key(suite).name,
-        description=" ".join(f"{each.name}: {each.meaning}" for each in suite.expectations),
-    )
-    def check(context: AssetCheckExecutionContext, timescale: Timescale) -> AssetCheckResult:
-        start, end = _range(context, timescale)
-        engine = context.run.tags.get(ENGINE_TAG, "range")
-        results = _held(timescale, suite, engine, start, end)
-        store(timescale.connection, engine, start, end, results)
-        return _result(results, range_start=start.isoformat(), range_end=end.isoformat(), engine=engine)
-
-    return check
+DATA_DOCS: Final = SETTINGS.home / "data-docs"
+"""What Great Expectations shows of the newest full pass; `index.html` is where to begin."""
 
 
-def _held(
-    timescale: Timescale, suite: Suite, engine: str, start: datetime, end: datetime
-) -> Sequence[CheckResult]:
-    if not existing(timescale.connection, [suite]):  # the sums, until dbt has made them
-        return []
-    if engine != FULL:
-        return check_range(timescale.connection, suite, start, end)
-    from sentinet_dagster.quality.full_pass import full_pass
-
-    if suite in FACTS:
-        check_rows(timescale.connection, suite, start, end, is_judged=False)
-    return full_pass(timescale.url, [suite], start, end)
+@multi_asset_check(
+    specs=[
+        AssetCheckSpec(
+            suite_check_key(suite).name,
+            asset=suite_check_key(suite).asset_key,
+            description=" ".join(f"{each.name}: {each.meaning}" for each in suite.expectations),
+        )
+        for suite in CHECKED_ALONE
+    ],
+    name="suites_hold",
+    can_subset=True,
+)
+def suites_hold(context: AssetCheckExecutionContext, timescale: Timescale) -> Iterator[AssetCheckResult]:
+    """`<table>_are_sound`: each suite over the run's range. Of a sum that dbt has not made: nothing."""
+    connection = timescale.connection
+    start, end = _range(context.run.tags, timescale)
+    wanted = {key.name for key in context.selected_asset_check_keys}
+    suites = existing(connection, [each for each in CHECKED_ALONE if suite_check_key(each).name in wanted])
+    told: dict[str, Any] = {"range_start": start.isoformat(), "range_end": end.isoformat()}
+    if context.run.tags.get(ENGINE_TAG) == FULL:
+        shutil.rmtree(DATA_DOCS, ignore_errors=True)  # pages of former passes are never removed by GX
+        results = pass_in_full(connection, timescale.url, suites, start, end, DATA_DOCS).results
+        told |= {"engine": FULL, "data_docs": MetadataValue.path(DATA_DOCS / "index.html")}
+        for suite in suites:
+            yield _of_suite(suite, [each for each in results if each.relation == suite.relation], told)
+        return
+    for suite in suites:
+        results = check_range(connection, suite, start, end)
+        store(connection, "range", start, end, results)
+        yield _of_suite(suite, results, {**told, "engine": "range"})
 
 
 @multi_asset_check(
@@ -145,9 +151,9 @@ def _key(relation: str) -> AssetKey:
     return AssetKey(relation.split("."))
 
 
-def _range(context: AssetCheckExecutionContext, timescale: Timescale) -> tuple[datetime, datetime]:
+def _range(tags: Mapping[str, str], timescale: Timescale) -> tuple[datetime, datetime]:
     """The range in the run's tags, else its partitions, else the last full hour of the database's clock."""
-    tagged = tagged_range(context.run.tags) or partition_range(context.run.tags)
+    tagged = tagged_range(tags) or partition_range(tags)
     if tagged is not None:
         return tagged
     clock: datetime = timescale.fetch("ledger_edge")[0]["clock"]
@@ -155,11 +161,16 @@ def _range(context: AssetCheckExecutionContext, timescale: Timescale) -> tuple[d
     return end - HOUR, end
 
 
+def _of_suite(suite: Suite, results: Sequence[CheckResult], told: Mapping[str, Any]) -> AssetCheckResult:
+    key = suite_check_key(suite)
+    return _result(results, check_name=key.name, asset_key=key.asset_key, **told)
+
+
 def _result(
     results: Sequence[CheckResult],
     *,
-    check_name: str | None = None,
-    asset_key: AssetKey | None = None,
+    check_name: str,
+    asset_key: AssetKey,
     **metadata: Any,
 ) -> AssetCheckResult:
     is_error = any(result.is_error for result in results)
@@ -173,7 +184,7 @@ def _result(
 
 
 CHECKS: Final = [
-    *(_suite_check(suite) for suite in CHECKED_ALONE),
+    suites_hold,
     facts_are_fresh,
     columns_are_as_known,
     alerts_keep_up,

@@ -13,7 +13,7 @@ their run keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import NamedTuple
 
 import psycopg
@@ -31,6 +31,7 @@ from sentinet_dagster.planning import (
     plan,
 )
 from sentinet_dagster.queries import queries
+from sentinet_dagster.spans import in_microseconds, moment
 
 __all__ = [
     "LAUNCHED_WITHIN_S",
@@ -46,7 +47,6 @@ __all__ = [
 
 _PLAN = "judge_windows"
 LAUNCHED_WITHIN_S = 4.0  # whoever claims launches at once, in tenths of a second; later the sensor does
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Outcomes = Callable[[Sequence[str]], Mapping[str, Outcome]]
 """Run keys → what became of those runs that were launched."""
@@ -107,7 +107,7 @@ def glance(connection: psycopg.Connection[DictRow]) -> Glance:
         decode_state(known[0]["state"] if known else None),
         _optional(edge["received_until"]),
         _optional(edge["committed_at"]),
-        _microseconds(edge["clock"]),
+        in_microseconds(edge["clock"]),
     )
 
 
@@ -145,7 +145,7 @@ def take_turn(
         (ledger,) = _fetch(
             connection, "ledger_since", horizon=str(before.horizon), late_horizon=str(rules.late_horizon)
         )
-        now = _microseconds(ledger["clock"])
+        now = in_microseconds(ledger["clock"])
         found = outcomes([flight.run_key for flight in before.flights.values()]) if before.flights else {}
         state, requests, failed, judged = plan(before, _news(ledger), found, now, rules)
         _fetch(connection, "keep_plan", plan=_PLAN, state=encode_state(state))
@@ -166,14 +166,14 @@ def _report(
     for each in failed:
         reason = reasons.get(each.run_key, RunFailure(None, "Dagster has not heard of the run"))
         row = ReportedRange(
-            _moment(each.hour),
-            _moment(each.start),
-            _moment(each.end),
+            moment(each.hour),
+            moment(each.start),
+            moment(each.end),
             each.attempts,
             reason.error,
             reason.run_id,
         )
-        _fetch(connection, "report_failed_range", since=_moment(each.since), **row._asdict())
+        _fetch(connection, "report_failed_range", since=moment(each.since), **row._asdict())
         reported.append(row)
     return reported
 
@@ -181,7 +181,7 @@ def _report(
 def _resolve(connection: psycopg.Connection[DictRow], judged: Sequence[int]) -> Sequence[ReportedRange]:
     if not judged:
         return []
-    rows = _fetch(connection, "resolve_failed_ranges", hours=[_moment(hour) for hour in judged])
+    rows = _fetch(connection, "resolve_failed_ranges", hours=[moment(hour) for hour in judged])
     return [
         ReportedRange(row["hour"], row["range_start"], row["range_end"], row["attempts"], "", None)
         for row in rows
@@ -207,19 +207,11 @@ def _fetch(connection: psycopg.Connection[DictRow], query: str, **parameters: ob
 def _news(ledger: DictRow) -> News:
     return News(
         horizon=int(ledger["horizon"]),
-        touched=[(_microseconds(span.lower), _microseconds(span.upper)) for span in ledger["touched"]],
+        touched=[(in_microseconds(span.lower), in_microseconds(span.upper)) for span in ledger["touched"]],
         received_until=_optional(ledger["received_until"]),
         committed_at=_optional(ledger["committed_at"]),
     )
 
 
 def _optional(time: datetime | None) -> int:
-    return 0 if time is None else _microseconds(time)
-
-
-def _microseconds(time: datetime) -> int:
-    return (time - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return 0 if time is None else in_microseconds(time)

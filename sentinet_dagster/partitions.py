@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from dagster import HourlyPartitionsDefinition, TimeWindowPartitionMapping
 
 from sentinet_dagster.planning import Rules
 from sentinet_dagster.settings import SETTINGS
+from sentinet_dagster.spans import in_microseconds, moment
 from sentinet_dagster.surveillance.findings import JUDGE_LOOKBACK
 
 __all__ = [
@@ -68,23 +69,7 @@ def looking_back(span: timedelta) -> TimeWindowPartitionMapping:
     return TimeWindowPartitionMapping(start_offset=-math.ceil(span / HOUR), end_offset=0)
 
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def in_microseconds(moment: datetime) -> int:
-    """Microseconds since 1970 UTC, exactly."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of `in_microseconds`.
-
-    >>> moment(1723161600000001).isoformat()
-    '2024-08-09T00:00:00.000001+00:00'
-    """
-    return _EPOCH + microseconds * _MICROSECOND
-
 
 RULES: Final = Rules(
     lookback=JUDGE_LOOKBACK // _MICROSECOND,

@@ -1,19 +1,49 @@
-"""Sets of half-open spans of int microseconds: the arithmetic under `planning.py`. Pure.
+"""Moments as int microseconds since 1970 UTC, and sets of half-open spans of them. Pure.
 
-What lives here: cutting, joining, subtracting. What never does: what a span means.
+What lives here: converting, cutting, joining, subtracting. What never does: what a span means.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import Final
 
-__all__ = ["HOUR", "SECOND", "Span", "by_hour", "inside", "merged", "touches", "without"]
+__all__ = [
+    "HOUR",
+    "SECOND",
+    "Span",
+    "by_hour",
+    "in_microseconds",
+    "inside",
+    "merged",
+    "moment",
+    "touches",
+    "without",
+]
 
 Span = tuple[int, int]
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def in_microseconds(moment: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (moment - _EPOCH) // _MICROSECOND
+
+
+def moment(microseconds: int) -> datetime:
+    """The inverse of `in_microseconds`.
+
+    >>> moment(1723161600000001).isoformat()
+    '2024-08-09T00:00:00.000001+00:00'
+    """
+    return _EPOCH + microseconds * _MICROSECOND
 
 
 def by_hour(spans: Iterable[Span]) -> dict[int, Span]:

@@ -82,8 +82,8 @@ def _as_json(report: QualityReport, html: Path | None) -> dict[str, Any]:
         "passed": not report.errors,
         "errors": len(report.errors),
         "warnings": len(report.warnings),
-        "set_aside": report.set_aside,
-        "judged_again": report.lifted,
+        "set_aside": report.passed.set_aside,
+        "judged_again": report.passed.lifted,
         "html": None if html is None else str(html.absolute() / "index.html"),
         "results": [
             {
@@ -102,27 +102,21 @@ def _as_json(report: QualityReport, html: Path | None) -> dict[str, Any]:
 
 
 def _print(report: QualityReport, html: Path | None) -> None:
-    """What is broken, with the first key; then one line of sums."""
+    """What is broken, a line each with the first key, whole however narrow the terminal; then the sums."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    console = Console(file=sys.stdout, highlight=False)
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 3, 0, 0))
-    for title in ("severity", "relation", "expectation"):
-        table.add_column(title)
-    table.add_column("failing", justify="right")
-    table.add_column("first", overflow="fold")
+    console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     for each in (*report.errors, *report.warnings):
         first = each.error or (", ".join(f"{k}={v}" for k, v in each.keys[0].items()) if each.keys else "")
-        table.add_row(each.severity.value, each.relation, each.expectation, f"{each.failing:,}", first)
-    if table.row_count:
-        console.print(table)
+        colour = "red" if each.is_error else "yellow"
+        told = f" {each.relation} {each.expectation}: {each.failing:,}, first: {first}"
+        console.print(Text.assemble((f"{each.severity.value:<8}", colour), told))
     console.print(
         f"{len(report.results)} expectations from {report.start:%Y-%m-%d %H:%M:%S} "
         f"to {report.end:%Y-%m-%d %H:%M:%S}: "
         f"{len(report.errors)} broken with severity error, {len(report.warnings)} with warning; "
-        f"{report.set_aside} facts set aside.",
-        soft_wrap=True,
+        f"{report.passed.set_aside} facts set aside."
     )
     if html is not None:
-        console.print(f"Data Docs: {html.absolute() / 'index.html'}", soft_wrap=True)
+        console.print(f"Data Docs: {html.absolute() / 'index.html'}")

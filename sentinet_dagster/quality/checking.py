@@ -6,7 +6,7 @@ does: rules (`suites.py`), Great Expectations (`full_pass.py`), Dagster.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -94,15 +94,15 @@ def check_range(connection: Connection, suite: Suite, start: datetime, end: date
     return results
 
 
-def existing(connection: Connection, suites: Iterable[Suite]) -> list[Suite]:
+def existing(connection: Connection, suites: Collection[Suite]) -> list[Suite]:
     """The suites whose relation is there: the sums are there once dbt has made them."""
-    return [
-        suite
-        for suite in suites
-        if _fetch(
-            connection, "select to_regclass(%(name)s) is not null as is_there", {"name": suite.relation}
-        )["is_there"]
-    ]
+    with connection.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(
+            "select name from unnest(%s::text[]) as wanted (name) where to_regclass(name) is not null",
+            ([suite.relation for suite in suites],),
+        )
+        there = {row["name"] for row in found}
+    return [suite for suite in suites if suite.relation in there]
 
 
 def store(

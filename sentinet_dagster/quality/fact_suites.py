@@ -9,57 +9,16 @@ rows also come from histories, from older versions and from a database that some
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
-from pathlib import Path
 from typing import Final
 
 from sentinet_dagster.quality.expectations import Expectation, OneOf, Query, Rows, Severity, Suite, Within
-from sentinet_dagster.queries import Query as Statement
-from sentinet_dagster.queries import parse_queries
+from sentinet_dagster.quality.rules import MOST, known_instruments, not_negative, over_range, positive
 
-__all__ = ["BOOKS", "BOOK_FLOWS", "QUOTES", "REFERENCE_PRICES", "TRADES", "known_instruments", "over_range"]
+__all__ = ["BOOKS", "BOOK_FLOWS", "QUOTES", "REFERENCE_PRICES", "TRADES"]
 
 _ERROR, _WARNING = Severity.ERROR, Severity.WARNING
-_MOST: Final = 1e15  # of a price or a size: beyond it is a wrong unit; infinity and NaN are beyond it too
 # A market of several venues may be crossed, and counts trades by venue.
 _OF_EQUITIES: Final = "(select instrument_id from market.instruments where kind = 'equity')"
-
-
-def known_instruments() -> Expectation:
-    """Every instrument_id is one."""
-    return Expectation(
-        "instruments_are_known",
-        _ERROR,
-        Rows(
-            "instrument_id not in (select instruments.instrument_id from market.instruments as instruments)"
-        ),
-        "instrument_id is in market.instruments.",
-    )
-
-
-@cache
-def _range_rules() -> Mapping[str, Statement]:
-    return parse_queries(Path(__file__).with_name("ranges.sql").read_text(encoding="utf-8"))
-
-
-def over_range(name: str, severity: Severity) -> Expectation:
-    """A rule of `ranges.sql`, which says what it means."""
-    rule = _range_rules()[name]
-    return Expectation(name, severity, Query(rule.sql), rule.description)
-
-
-def _positive(column: str) -> Expectation:
-    return Expectation(
-        f"{column}_is_positive",
-        _ERROR,
-        Within(column, 0, _MOST, excludes_least=True),
-        f"0 < {column} ≤ 1e15.",
-    )
-
-
-def _not_negative(column: str) -> Expectation:
-    return Expectation(f"{column}_is_not_negative", _ERROR, Within(column, 0, _MOST), f"0 ≤ {column} ≤ 1e15.")
 
 
 def _times(table: str) -> tuple[Expectation, ...]:
@@ -77,7 +36,15 @@ def _times(table: str) -> tuple[Expectation, ...]:
             Rows("time < received_at - interval '1 day'"),
             "Nothing is received more than a day late.",
         ),
-        over_range(f"{table}_are_of_this_age", _ERROR),
+        Expectation(
+            f"{table}_are_of_this_age",
+            _ERROR,
+            Query(
+                f"select strays.instrument_id, strays.time from market.{table} as strays"  # noqa: S608 - code
+                " where strays.time < '2009-01-01T00:00Z'"
+            ),
+            "No time is before 2009, whatever the range: such a time is in another unit.",
+        ),
     )
 
 
@@ -91,8 +58,8 @@ TRADES: Final = Suite(
     ("instrument_id", "trade_id", "time"),
     (
         known_instruments(),
-        _positive("price"),
-        _positive("size"),
+        positive("price"),
+        positive("size"),
         Expectation("sides_are_known", _ERROR, OneOf("aggressor", (-1, 0, 1)), "aggressor is −1, 0 or 1."),
         Expectation("fills_are_counted", _ERROR, Within("fills", 1), "fills ≥ 1."),
         *_times("trades"),
@@ -123,7 +90,7 @@ QUOTES: Final = Suite(
     (
         known_instruments(),
         # A side that is empty has price and size 0.
-        *(_not_negative(column) for column in ("bid_price", "bid_size", "ask_price", "ask_size")),
+        *(not_negative(column) for column in ("bid_price", "bid_size", "ask_price", "ask_size")),
         Expectation(
             "bids_are_below_asks",
             _ERROR,
@@ -149,7 +116,7 @@ BOOKS: Final = Suite(
             _ERROR,
             Rows(
                 " or ".join(
-                    f"0 >= any({column}) or {_MOST} < any({column})"
+                    f"0 >= any({column}) or {MOST} < any({column})"
                     for column in ("bid_prices", "bid_sizes", "ask_prices", "ask_sizes")
                 )
             ),
@@ -196,7 +163,7 @@ BOOK_FLOWS: Final = Suite(
             "distance_bps is 0, 1, 2, 5, 10 or 25.",
         ),
         *(
-            _not_negative(column)
+            not_negative(column)
             for column in (
                 "added",
                 "removed",
@@ -227,8 +194,8 @@ REFERENCE_PRICES: Final = Suite(
     ("instrument_id", "time"),
     (
         known_instruments(),
-        _positive("mark_price"),
-        _positive("index_price"),
+        positive("mark_price"),
+        positive("index_price"),
         Expectation(
             "something_is_said",
             _ERROR,

@@ -117,71 +117,48 @@ where not exists (
 );
 
 -- name: row_counts_are_usual
--- Of a full hour: each instrument's trades, quotes and books are a fifth to five times the median of the same hour of
--- the last seven days, where three of them are known.
+-- Of each whole hour that was judged: an instrument's trades, quotes and books are a fifth to five times the median of
+-- the same hour (UTC) of the last seven days, where three of them are known. Of what is still watched.
 with
-now as (
-    select instrument_id, sum(trade_count + quote_count + book_count) as events
-    from batch
-    where %(end)s::timestamptz - %(start)s::timestamptz = interval '1 hour'
-    group by instrument_id
+hours as (
+    select starts.hour
+    from generate_series(
+        date_bin('1 hour', %(start)s::timestamptz + interval '59 minutes 59.999999 seconds', 'epoch'),
+        %(end)s::timestamptz - interval '1 hour',
+        interval '1 hour'
+    ) as starts (hour)
 ),
 
-past as (
+-- A day is 24 hours: the session's time zone may have others.
+counted as (
     select
         windows.instrument_id,
+        hours.hour,
         days.day,
-        sum(windows.trade_count + windows.quote_count + windows.book_count) as events
-    from generate_series(1, 7) as days (day)
+        sum(windows.trade_count + windows.quote_count + windows.book_count)::bigint as events
+    from hours
+    cross join generate_series(0, 7) as days (day)
     inner join surveillance.windows as windows
         on
-            windows.window_start >= %(start)s::timestamptz - days.day * interval '1 day'
-            and windows.window_start < %(end)s::timestamptz - days.day * interval '1 day'
-    where %(end)s::timestamptz - %(start)s::timestamptz = interval '1 hour'
-    group by windows.instrument_id, days.day
+            windows.window_start >= hours.hour - days.day * interval '24 hours'
+            and windows.window_start < hours.hour - days.day * interval '24 hours' + interval '1 hour'
+    group by windows.instrument_id, hours.hour, days.day
 ),
 
 usual as (
-    select instrument_id, percentile_cont(0.5) within group (order by events) as events
-    from past
-    group by instrument_id
+    select instrument_id, hour, percentile_cont(0.5) within group (order by events) as events
+    from counted
+    where day > 0
+    group by instrument_id, hour
     having count(*) >= 3
 )
 
-select usual.instrument_id, coalesce(now.events, 0) as events, usual.events as usual_events
+select usual.instrument_id, usual.hour, coalesce(now.events, 0) as events, usual.events as usual_events
 from usual
-left join now on usual.instrument_id = now.instrument_id
+inner join market.instruments as instruments on usual.instrument_id = instruments.instrument_id
+left join counted as now on usual.instrument_id = now.instrument_id and usual.hour = now.hour and now.day = 0
 where
-    exists (select 1 from batch)
+    instruments.is_active
+    and usual.hour in (select heard.hour from counted as heard where heard.day = 0)
     and usual.events >= 100
     and (coalesce(now.events, 0) < usual.events / 5 or now.events > usual.events * 5);
-
--- name: trades_are_of_this_age
--- No time is before 2009, whatever the range: such a time is in another unit.
-select strays.instrument_id, strays.time
-from market.trades as strays
-where strays.time < '2009-01-01T00:00Z';
-
--- name: quotes_are_of_this_age
--- No time is before 2009, whatever the range: such a time is in another unit.
-select strays.instrument_id, strays.time
-from market.quotes as strays
-where strays.time < '2009-01-01T00:00Z';
-
--- name: books_are_of_this_age
--- No time is before 2009, whatever the range: such a time is in another unit.
-select strays.instrument_id, strays.time
-from market.books as strays
-where strays.time < '2009-01-01T00:00Z';
-
--- name: book_flows_are_of_this_age
--- No time is before 2009, whatever the range: such a time is in another unit.
-select strays.instrument_id, strays.time
-from market.book_flows as strays
-where strays.time < '2009-01-01T00:00Z';
-
--- name: reference_prices_are_of_this_age
--- No time is before 2009, whatever the range: such a time is in another unit.
-select strays.instrument_id, strays.time
-from market.reference_prices as strays
-where strays.time < '2009-01-01T00:00Z';

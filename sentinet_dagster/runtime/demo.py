@@ -53,12 +53,12 @@ from sentinet_dagster.runtime.signals import interrupted_once
 from sentinet_dagster.runtime.venue_control import begin_script, scripted_until
 from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.runtime.watch import Watch
+from sentinet_dagster.spans import in_microseconds
 
 HISTORY = timedelta(minutes=30)
 WINDOW = timedelta(seconds=5)
 READY_S = 240.0
 STOP_PROCESSES_S = 6.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LEAD = timedelta(seconds=4)  # the venue server makes its market up to two seconds ahead
 _OVERLAP = timedelta(seconds=1)  # history goes on into live; what both wrote is there once
 _JUDGED_WITHIN = timedelta(seconds=30)  # the newest judged window is at most this old: live is being judged
@@ -140,7 +140,7 @@ class _Demo:
         self._parts = parts
         live_start = _whole_second(datetime.now(UTC))
         self._anchor = live_start - HISTORY
-        self._venue = parts.venue_server(venue_port, options.seed, _microseconds(live_start))
+        self._venue = parts.venue_server(venue_port, options.seed, in_microseconds(live_start))
         self._venue_url = f"http://{LOOPBACK}:{venue_port}"
         addresses = {"dagster": parts.ports.dagster_url, "ingest": parts.ports.ingest_url}
         self._keeper = keeper_of(opened)
@@ -206,10 +206,10 @@ class _Demo:
     def _take_in_history(self) -> ReplayReport:
         """The half hour before now, and a little more: then nothing is missing between it and live."""
         with self._board.step("half an hour of history"):
-            market = SimulatedMarket(self._options.seed, _microseconds(self._anchor))
+            market = SimulatedMarket(self._options.seed, in_microseconds(self._anchor))
             until = datetime.now(UTC) + _OVERLAP
             folder = self._home.path / "history"
-            files = write_history(market, market.anchor_us, _microseconds(until), folder)
+            files = write_history(market, market.anchor_us, in_microseconds(until), folder)
             venues = venues_by_protocol(self._parts.config_directory)
             return take_in(self._database.url, [file.path for file in files], venues)
 
@@ -320,7 +320,3 @@ class _Task:
 
 def _whole_second(moment: datetime) -> datetime:
     return moment.replace(microsecond=0)
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

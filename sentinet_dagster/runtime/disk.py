@@ -1,4 +1,4 @@
-"""Room on a disk: how much there is, and whether a failure means that there is none.
+"""Room on a disk: how much there is, how much is taken, and whether a failure means that there is none.
 
 What never lives here: making room.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -21,6 +22,16 @@ def free_bytes(path: Path) -> int:
         path = path.parent
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
+
+
+def used_bytes(directory: Path) -> int:
+    """What the files below it take. Those that go away meanwhile take nothing."""
+    used = 0
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(FileNotFoundError):
+                used += (Path(folder) / name).lstat().st_blocks * 512
+    return used
 
 
 def is_full(error: BaseException) -> bool:

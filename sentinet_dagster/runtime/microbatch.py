@@ -35,6 +35,7 @@ from psycopg.rows import dict_row
 from sentinet_dagster.assets.dagster_runs import KEPT
 from sentinet_dagster.runtime import database, readings, rollups
 from sentinet_dagster.runtime.cpu_meter import own_cpu_s, use_of
+from sentinet_dagster.runtime.disk import used_bytes
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.history import take_in, venues_by_protocol
 from sentinet_dagster.runtime.home import Home
@@ -255,8 +256,8 @@ class Stage:
         """Of all that Dagster has written, and of its ticks."""
         with psycopg.connect(self.database.dagster_url, autocommit=True) as connection:
             sizes = readings.dagster_sizes(connection)
-        files = sum(each.stat().st_blocks * 512 for each in self._home.dagster.rglob("*") if each.is_file())
-        return round(sizes["database"] * 2**20) + files, round(sizes["ticks"] * 2**20)
+        taken = round(sizes["database"] * 2**20)
+        return taken + used_bytes(self._home.dagster), round(sizes["ticks"] * 2**20)
 
     def _runs(self, since: datetime, until: datetime) -> dict[str, int]:
         with psycopg.connect(self.database.dagster_url, autocommit=True, row_factory=dict_row) as connection:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 import psycopg
 
-from sentinet_dagster.quality.checking import CheckResult, check_rows, existing, store
-from sentinet_dagster.quality.full_pass import FullPassUnavailable, full_pass
-from sentinet_dagster.quality.suites import FACTS, SUITES
+from sentinet_dagster.quality.checking import CheckResult, existing
+from sentinet_dagster.quality.full_pass import FullPassUnavailable
+from sentinet_dagster.quality.passes import Passed, pass_in_full
+from sentinet_dagster.quality.suites import SUITES
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.errors import UserError
 
@@ -27,13 +28,16 @@ _RECEIVED: Final = "select max(max_received_at) from ops.ingest_batches"
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
-    """What became of a pass. `set_aside` and `lifted` count facts that changed sides."""
+    """What became of a pass over [start, end)."""
 
     start: datetime
     end: datetime
-    results: Sequence[CheckResult]
-    set_aside: int
-    lifted: int
+    passed: Passed
+
+    @property
+    def results(self) -> Sequence[CheckResult]:
+        """Of every expectation, those that hold too."""
+        return self.passed.results
 
     @property
     def errors(self) -> list[CheckResult]:
@@ -62,20 +66,13 @@ def check_quality(
     """
     with connect(url, autocommit=True) as connection:
         start, end = span or _newest_day(connection)
-        suites = existing(connection, SUITES.values())
-        checked = [check_rows(connection, suite, start, end, is_judged=False) for suite in FACTS]
         try:
-            if html is not None:
-                html.mkdir(parents=True, exist_ok=True)
-            results = full_pass(url, suites, start, end, html)
+            suites = existing(connection, SUITES.values())
+            return QualityReport(start, end, pass_in_full(connection, url, suites, start, end, html))
         except FullPassUnavailable as error:
             raise UserError(str(error)) from error
         except OSError as error:
             raise UserError(f"{html} cannot be written: {error.strerror}") from error
-        store(connection, "full", start, end, results)
-    return QualityReport(
-        start, end, results, sum(each.marked for each in checked), sum(each.lifted for each in checked)
-    )
 
 
 def _newest_day(connection: psycopg.Connection[Any]) -> tuple[datetime, datetime]:

@@ -13,7 +13,7 @@ from typing import Any
 from sentinet_dagster.runtime import readings
 from sentinet_dagster.runtime.cpu_meter import use_of
 from sentinet_dagster.runtime.database_url import connect, without_password
-from sentinet_dagster.runtime.disk import free_bytes
+from sentinet_dagster.runtime.disk import free_bytes, used_bytes
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.ingest_metrics import fetch_counts
 from sentinet_dagster.runtime.state import ProcessState, RunState, read_state
@@ -164,6 +164,5 @@ def dagster_status(home: Home, url: str) -> dict[str, float]:
     """MB of Dagster's own data: its database at `url`, and of that events, runs, ticks; files in `home`."""
     with connect(url, autocommit=True) as connection:
         sizes = readings.dagster_sizes(connection)
-    files = (each for each in (home.dagster / "storage").rglob("*") if each.is_file())
-    sizes["files"] = sum(each.stat().st_blocks * 512 for each in files) / 2**20
+    sizes["files"] = used_bytes(home.dagster / "storage") / 2**20
     return {f"{name}_mb": round(size, 1) for name, size in sizes.items()}

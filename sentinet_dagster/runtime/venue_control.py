@@ -6,15 +6,15 @@ What lives here: two HTTP requests. What never does: the server (`venue_server.p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import httpx
 
 from sentinet_dagster.runtime.errors import ProcessFailed
 from sentinet_dagster.runtime.scorecard import Instrument, Scripted
+from sentinet_dagster.spans import in_microseconds, moment
 
 _TIMEOUT_S = 5.0
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def begin_script(url: str, starts_at: datetime) -> None:
@@ -26,7 +26,7 @@ def begin_script(url: str, starts_at: datetime) -> None:
     try:
         answer = httpx.post(
             f"{url}/script",
-            params={"starts_at_us": _microseconds(starts_at)},
+            params={"starts_at_us": in_microseconds(starts_at)},
             timeout=_TIMEOUT_S,
             trust_env=False,
         )
@@ -46,7 +46,10 @@ def scripted_until(url: str, until: datetime, symbols: Mapping[Instrument, str])
     """
     try:
         answer = httpx.get(
-            f"{url}/episodes", params={"until_us": _microseconds(until)}, timeout=_TIMEOUT_S, trust_env=False
+            f"{url}/episodes",
+            params={"until_us": in_microseconds(until)},
+            timeout=_TIMEOUT_S,
+            trust_env=False,
         )
     except httpx.TransportError:
         return None
@@ -56,12 +59,8 @@ def scripted_until(url: str, until: datetime, symbols: Mapping[Instrument, str])
             instruments=tuple(
                 (leg["venue"], symbols[leg["venue"], leg["venue_symbol"]]) for leg in episode["instruments"]
             ),
-            starts_at=_EPOCH + timedelta(microseconds=episode["starts_at_us"]),
-            ends_at=_EPOCH + timedelta(microseconds=episode["ends_at_us"]),
+            starts_at=moment(episode["starts_at_us"]),
+            ends_at=moment(episode["ends_at_us"]),
         )
         for episode in answer.json()["episodes"]
     ]
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

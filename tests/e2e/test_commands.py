@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import gzip
-import json
-import os
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,10 +18,10 @@ from sentinet_dagster.runtime.demo_config import render_config
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.parts import embedded_server
 from sentinet_dagster.runtime.venue_history import write_history
+from tests.e2e.command import SENTINET, ask, environment_of, processes_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 
-SENTINET = Path(sys.executable).with_name("sentinet")
 HOUR_US = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 MINUTES = 8
 
@@ -37,8 +33,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
     config = render_config(tmp_path / "config", port)
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
-    return kept | {"SENTINET_HOME": str(tmp_path / "home"), "SENTINET_CONFIG_DIR": str(config)}
+    return environment_of(tmp_path / "home", SENTINET_CONFIG_DIR=str(config))
 
 
 @pytest.fixture
@@ -51,28 +46,10 @@ def recordings(tmp_path: Path) -> list[str]:
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path) -> Iterator[None]:
     yield
-    left = [process for process in psutil.process_iter() if mentions(process, str(tmp_path / "home"))]
+    left = processes_of(tmp_path / "home")
     for process in left:
         process.kill()
     assert left == []
-
-
-def mentions(process: psutil.Process, home: str) -> bool:
-    try:
-        told = [*process.cmdline(), *process.environ().values()]
-    except psutil.Error:
-        return False
-    return process.pid != os.getpid() and any(home in word for word in told)
-
-
-def ask(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """One JSON object on stdout and nothing else there; exit code 0."""
-    done = subprocess.run(
-        [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def frames_in(path: str) -> int:

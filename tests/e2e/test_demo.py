@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(420)]
+from tests.e2e.command import SENTINET, ask, environment_of, processes_of
 
-SENTINET = Path(sys.executable).with_name("sentinet")
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+
 STOPS_WITHIN_S = 10.0
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
-    return kept | {"SENTINET_HOME": str(tmp_path / "home"), "NO_COLOR": "1"}
+    return environment_of(tmp_path / "home", NO_COLOR="1")
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(tmp_path: Path) -> Iterator[None]:
     """No process of the home survives the test, whatever it was started as."""
     yield
-    assert [process.info["cmdline"] for process in processes_of(tmp_path / "home")] == []
-
-
-def processes_of(home: Path) -> list[psutil.Process]:
-    """The processes that were told this home, by environment or by command line."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        try:
-            told = [*process.cmdline(), *process.environ().values()]
-        except psutil.Error:
-            continue
-        if process.pid != os.getpid() and any(str(home) in word for word in told):
-            found.append(process)
-    return found
-
-
-def sentinet(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run a command that answers in JSON; it must succeed and say nothing else on stdout."""
-    done = subprocess.run(
-        [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
+    assert processes_of(tmp_path / "home") == []
 
 
 def test_every_scripted_episode_is_found_and_nothing_is_left(
@@ -84,7 +58,7 @@ def test_every_scripted_episode_is_found_and_nothing_is_left(
     assert 0 < summary["row_to_alert_s"]["p50"] <= summary["row_to_alert_s"]["p95"]
     assert summary["history"]["refused"] == 0
 
-    alerts = sentinet(environment, "alerts", "--limit", "500")["alerts"]
+    alerts = ask(environment, "alerts", "--limit", "500")["alerts"]
     live = [alert for alert in alerts if alert["raised_at"] >= summary["episodes"]["list"][0]["starts_at"]]
     assert {alert["detector"] for alert in live} <= set(summary["alerts"])
     for alert in alerts:

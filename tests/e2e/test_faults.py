@@ -34,11 +34,11 @@ from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres, Server
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.parts import embedded_server
 from tests.conftest import PostgresServer
+from tests.e2e.command import ask, environment_of
 from tests.integration.judging import RELATIONS, open_desk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(1200)]
 
-SENTINET = Path(sys.executable).with_name("sentinet")
 PATIENCE_S = 240.0  # for what takes ten seconds on a machine that has nothing else to do
 SECOND = timedelta(seconds=1)
 ALERTS = (
@@ -62,18 +62,6 @@ class Sentinet:
         found = self.postgres.running()
         assert found is not None
         return found
-
-    def ask(self, *arguments: str) -> dict[str, Any]:
-        done = subprocess.run(
-            [SENTINET, *arguments, "--json"],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        answer: dict[str, Any] = json.loads(done.stdout)
-        return answer
 
     def pid(self, process: str) -> int:
         state = json.loads((self.home / "state.json").read_text())
@@ -116,14 +104,13 @@ def until(look: Callable[[], bool], what: str) -> None:
 def sentinet(tmp_path: Path) -> Iterator[Sentinet]:
     with venue() as port:
         config = render_config(tmp_path / "config", port)
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("SENTINET_")}
         home = tmp_path / "home"
-        up = Sentinet(home, kept | {"SENTINET_HOME": str(home), "SENTINET_CONFIG_DIR": str(config)})
-        up.ask("up")
+        up = Sentinet(home, environment_of(home, SENTINET_CONFIG_DIR=str(config)))
+        ask(up.environment, "up")
         try:
             yield up
         finally:
-            up.ask("down")
+            ask(up.environment, "down")
 
 
 @contextmanager
@@ -214,7 +201,7 @@ def test_whatever_dies_nothing_is_lost_and_nothing_has_two_answers(sentinet: Sen
     failed = sentinet.fetch("select status from runs where status = 'FAILURE'", "sentinet_dagster")
     assert failed  # what was killed was in the middle of something
 
-    sentinet.ask("down")
+    ask(sentinet.environment, "down")
     server = PostgresServer(sentinet.postgres.start().url("postgres"))
     copied = server.copy("sentinet")
     with (

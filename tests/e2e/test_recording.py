@@ -28,15 +28,16 @@ import yaml
 
 from tests.conftest import PostgresServer
 from tests.e2e import independent
+from tests.e2e.command import ask
 from tests.integration.judging import RELATIONS, Desk, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.e2e]
+pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.timeout(1200)]
 
 MARKETS = {"spot": "binance", "usdm": "binance_usdm"}
 PROTOCOLS = {"spot": "binance_spot", "usdm": "binance_usdm"}
 HOURS = ("2024-08-08-23:00", "2024-08-09-00:00")
 UNTIL = "2024-08-09T01:00:00Z"  # all of it
-PATIENCE_S = 120.0
+PATIENCE_S = 300.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def judged(
         for path in sorted((shared_data / "binance_recordings" / market).glob("*20240808.gz"))
     }
     played, replayed = (postgres_server.create(migrated_template) for _ in range(2))
-    sentinet("migrate", SENTINET_DATABASE_URL=postgres_server.url(played))  # brings the instruments
+    ask(
+        os.environ | {"SENTINET_DATABASE_URL": postgres_server.url(played)}, "migrate"
+    )  # brings the instruments
     ledger = play(postgres_server.url(played), recordings, tmp_path_factory.mktemp("config"))
     replay(postgres_server.url(replayed), recordings)
     close_every_window(postgres_server.url(played))
@@ -158,23 +161,9 @@ def started(module: str, *arguments: str, **environment: str) -> Iterator[subpro
 
 
 def replay(url: str, recordings: Mapping[str, Path]) -> dict[str, dict[str, int]]:
-    report = sentinet("replay", *map(str, recordings.values()), SENTINET_DATABASE_URL=url)
+    report = ask(os.environ | {"SENTINET_DATABASE_URL": url}, "replay", *map(str, recordings.values()))
     streams: dict[str, dict[str, int]] = report["streams"]
     return streams
-
-
-def sentinet(command: str, *arguments: str, **environment: str) -> dict[str, Any]:
-    """What a command says with --json."""
-    done = subprocess.run(
-        [Path(sys.executable).parent / "sentinet", command, *arguments, "--json"],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    return answer
 
 
 def test_every_trade_sent_is_committed_once(judged: Judged) -> None:

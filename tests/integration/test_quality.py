@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,15 +12,24 @@ from typing import Any
 
 import psycopg
 import pytest
+from dagster import AssetCheckSeverity, build_schedule_context
 
 from ingest_daemon.replay import replay_files
 from ingest_daemon.store import Store
+from sentinet_dagster import checks
+from sentinet_dagster.assets.soundness import suite_check_key
+from sentinet_dagster.automation import check_quality_daily_schedule
+from sentinet_dagster.cli import run as run_command
+from sentinet_dagster.definitions import defs
+from sentinet_dagster.partitions import partition_key
 from sentinet_dagster.quality.checking import CheckResult, check_range, existing
-from sentinet_dagster.quality.suites import SUITES
+from sentinet_dagster.quality.fact_suites import TRADES
+from sentinet_dagster.quality.full_pass import full_pass
+from sentinet_dagster.quality.suites import SUITES, WINDOWS
 from sentinet_dagster.runtime.quality_check import QualityReport, check_quality
 from tests.conftest import PostgresServer
 from tests.integration.faults import ECHOES, FAULTS, Catch, inject, read_lines, table_of, write_lines
-from tests.integration.judging import Desk, open_desk
+from tests.integration.judging import Desk, environment, open_desk
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 
@@ -60,6 +70,23 @@ def recordings(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> t
     return [folder / "clean", folder / "ether"], [folder / "spoiled", folder / "ether"]
 
 
+@contextmanager
+def judged(server: PostgresServer, template: str, files: Sequence[Path], html: Path) -> Iterator[Market]:
+    """The recordings in a database of their own, with all faults where they are spoiled; judged, checked."""
+    name = server.create(template)
+    url = server.url(name)
+    is_spoiled = any(file.name == "spoiled" for file in files)
+    with open_desk(url, ("BTC", "ETH")) as desk, psycopg.connect(url, autocommit=True) as connection:
+        take_in(url, files)
+        if is_spoiled:
+            inject(connection, FAULTS, after_judging=False)
+        assert all(run.success for run in desk.catch_up())
+        if is_spoiled:
+            inject(connection, FAULTS, after_judging=True)
+        yield Market(desk, check_quality(url, SPAN, html), html)
+    server.drop(name)
+
+
 @pytest.fixture(scope="module")
 def clean(
     postgres_server: PostgresServer,
@@ -67,14 +94,9 @@ def clean(
     recordings: tuple[list[Path], list[Path]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Market]:
-    name = postgres_server.create(migrated_template)
-    url = postgres_server.url(name)
-    with open_desk(url, ("BTC", "ETH")) as desk:
-        take_in(url, recordings[0])
-        assert all(run.success for run in desk.catch_up())
-        html = tmp_path_factory.mktemp("docs")
-        yield Market(desk, check_quality(url, SPAN, html), html)
-    postgres_server.drop(name)
+    html = tmp_path_factory.mktemp("docs")
+    with judged(postgres_server, migrated_template, recordings[0], html) as market:
+        yield market
 
 
 @pytest.fixture(scope="module")
@@ -84,22 +106,14 @@ def spoiled(
     recordings: tuple[list[Path], list[Path]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Market]:
-    name = postgres_server.create(migrated_template)
-    url = postgres_server.url(name)
-    with open_desk(url, ("BTC", "ETH")) as desk:
-        take_in(url, recordings[1])
-        with psycopg.connect(url, autocommit=True) as connection:
-            inject(connection, FAULTS, after_judging=False)
-            assert all(run.success for run in desk.catch_up())
-            inject(connection, FAULTS, after_judging=True)
-        html = tmp_path_factory.mktemp("docs")
-        yield Market(desk, check_quality(url, SPAN, html), html)
-    postgres_server.drop(name)
+    html = tmp_path_factory.mktemp("docs")
+    with judged(postgres_server, migrated_template, recordings[1], html) as market:
+        yield market
 
 
-def test_a_clean_recording_passes(clean: Market) -> None:
+def test_a_clean_recording_passes(clean: Market, capsys: pytest.CaptureFixture[str]) -> None:
     assert clean.failing() == {}
-    assert clean.report.set_aside == 0
+    assert clean.report.passed.set_aside == 0
     assert len(clean.report.results) == sum(
         len(suite.expectations) for suite in SUITES.values() if not suite.relation.startswith("rollup.")
     )
@@ -109,6 +123,9 @@ def test_a_clean_recording_passes(clean: Market) -> None:
     assert windows["n"] > 60
     assert windows["least"] == 1.0
     assert "surveillance.windows" in (clean.html / "index.html").read_text(encoding="utf-8")
+    rows = sum({each.relation: each.rows or 0 for each in clean.report.results}.values())
+    with capsys.disabled():
+        print(f"\n  clean recording: {len(clean.report.results)} expectations of {rows} rows, none is broken")
 
 
 def test_every_fault_is_caught_by_name(spoiled: Market, capsys: pytest.CaptureFixture[str]) -> None:
@@ -158,13 +175,13 @@ def test_both_engines_say_the_same(clean: Market, spoiled: Market) -> None:
         }
 
     for market in (clean, spoiled):
-        with psycopg.connect(market.desk.url, autocommit=True) as connection:
-            compiled = [
-                result
-                for suite in existing(connection, SUITES.values())
-                for result in check_range(connection, suite, *SPAN)
-            ]
-        assert said(compiled) == said(market.report.results)
+        assert said(held_by_sql(market.desk.url, *SPAN)) == said(market.report.results)
+
+
+def held_by_sql(url: str, start: datetime, end: datetime) -> list[CheckResult]:
+    with psycopg.connect(url, autocommit=True) as connection:
+        suites = existing(connection, SUITES.values())
+        return [result for suite in suites for result in check_range(connection, suite, start, end)]
 
 
 def key_text(key: Any) -> str:
@@ -214,13 +231,132 @@ def test_what_is_not_sound_is_set_aside_and_stays(spoiled: Market) -> None:
     assert desk.fetch("select 1 from surveillance.windows where spread_bps_min < 0 or volume < 0") == []
 
 
+def test_the_nightly_pass_runs_in_dagster(
+    spoiled: Market, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(checks, "DATA_DOCS", tmp_path / "docs")
+    desk = spoiled.desk
+    day = datetime(2024, 8, 8, tzinfo=UTC)
+    with build_schedule_context(
+        scheduled_execution_time=day + timedelta(days=1, hours=2, minutes=20)
+    ) as tick:
+        (request,) = check_quality_daily_schedule(tick)
+    run = desk.execute("check_quality_daily", tags=dict(request.tags))
+    assert run.success
+    found = {check.check_name: check for check in run.get_asset_check_evaluations()}
+    there = [suite for suite in SUITES.values() if not suite.relation.startswith("rollup.")]
+    assert set(found) == {f"{suite.table}_are_sound" for suite in there}
+    broken = {
+        (each.relation, each.expectation): each.failing
+        for each in held_by_sql(desk.url, day, day + timedelta(days=1))
+        if not each.passed
+    }
+    assert ("market.trades", "size_is_positive") in broken
+    tables = {relation.partition(".")[2] for relation, _ in broken}
+    assert {name for name, check in found.items() if not check.passed} == {f"{t}_are_sound" for t in tables}
+    trades = found["trades_are_sound"]
+    assert trades.severity is AssetCheckSeverity.ERROR
+    told = trades.metadata["market.trades size_is_positive"].value
+    assert isinstance(told, dict)
+    assert told["failing"] == len(told["keys"]) == 1
+    assert "market.quotes" in (tmp_path / "docs/index.html").read_text(encoding="utf-8")
+    kept = desk.fetch(
+        "select relation, expectation, failing from ops.check_results"
+        " where engine = 'full' and range_start = %s and range_end = %s and failing > 0",
+        day,
+        day + timedelta(days=1),
+    )
+    assert {(row["relation"], row["expectation"]): row["failing"] for row in kept} == broken
+
+
+def test_a_run_of_a_partition_checks_that_hour(spoiled: Market) -> None:
+    desk = spoiled.desk
+    whole = defs.resolve_implicit_global_asset_job_def()
+    job = whole.get_subset(asset_selection=[], asset_check_selection={suite_check_key(TRADES)})
+    hour = datetime(2024, 8, 8, 23, tzinfo=UTC)
+    with environment(SENTINET_DATABASE_URL=desk.url):
+        run = job.execute_in_process(instance=desk.instance, tags={"dagster/partition": partition_key(hour)})
+    (check,) = run.get_asset_check_evaluations()
+    assert check.metadata["range_start"].value == hour.isoformat()
+    assert check.metadata["range_end"].value == (hour + timedelta(hours=1)).isoformat()
+
+
+def test_counts_are_held_against_the_same_hour_of_past_days(
+    clean: Market, postgres_server: PostgresServer
+) -> None:
+    name = postgres_server.copy(clean.desk.url.rpartition("/")[2])
+    url = postgres_server.url(name)
+    # Both of its hours, and a part of an hour before: which is not whole, and is left alone.
+    start, end = SPAN[0] - timedelta(hours=3), SPAN[1] + timedelta(hours=1)
+    with psycopg.connect(url, autocommit=True) as connection:
+
+        def unusual() -> set[int]:
+            found = [check_range(connection, WINDOWS, start, end), full_pass(url, [WINDOWS], start, end)]
+            told = [
+                {key["instrument_id"] for key in result.keys}
+                for results in found
+                for result in results
+                if result.expectation == "row_counts_are_usual"
+            ]
+            assert told[0] == told[1]
+            return told[0]
+
+        assert unusual() == set()  # nothing is known of other days
+        for day in (1, 2, 4):
+            connection.execute(
+                "insert into surveillance.windows select (jsonb_populate_record(windows, jsonb_build_object("
+                "'window_start', window_start - make_interval(hours => 24 * %s)))).*"
+                " from surveillance.windows where window_start >= %s",
+                [day, SPAN[0]],
+            )
+        assert unusual() == set()  # other days were like this one
+        today = (
+            "update surveillance.windows set quote_count = {} where instrument_id = {} and window_start >= %s"
+        )
+        connection.execute(today.format("quote_count * 60 + 100", 1).encode(), [SPAN[0]])
+        connection.execute(today.format("0", 2).encode(), [SPAN[0]])
+        connection.execute("update surveillance.windows set trade_count = 0 where instrument_id = 2")
+        assert unusual() == {1, 2}  # too many of one, none of the other
+        connection.execute("update market.instruments set is_active = false where instrument_id = 2")
+        assert unusual() == {1}
+        connection.execute(
+            "delete from surveillance.windows where window_start < %s", [SPAN[0] - timedelta(days=3)]
+        )
+        assert unusual() == set()  # two days are no habit
+    postgres_server.drop(name)
+
+
+def test_the_command_ends_with_1_where_an_error_is_broken(
+    clean: Market,
+    spoiled: Market,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = ["check", "--range", "/".join(f"{moment:%Y-%m-%dT%H:%MZ}" for moment in SPAN)]
+    monkeypatch.setenv("SENTINET_DATABASE_URL", clean.desk.url)
+    assert run_command([*asked, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["passed"]
+    assert len(answer["results"]) == len(clean.report.results)
+    monkeypatch.setenv("SENTINET_DATABASE_URL", spoiled.desk.url)
+    assert run_command([*asked, "--html", str(tmp_path / "docs")]) == 1
+    told = capsys.readouterr().out
+    for each in spoiled.failing().values():
+        assert (
+            f"{each.severity.value:<8} {each.relation} {each.expectation}: {each.failing:,}, first: " in told
+        )
+    assert f"{len(spoiled.report.errors)} broken with severity error" in told
+    assert (tmp_path / "docs/index.html").is_file()
+
+
 def test_a_mended_fact_is_judged_again(spoiled: Market) -> None:
     desk = spoiled.desk
     (bad,) = desk.fetch("select time from market.trades where instrument_id = 1 and size < 0")
     desk.fetch("update market.trades set size = -size where size < 0")
     before = window_of(desk, bad["time"])
     report = check_quality(desk.url, SPAN)
-    assert report.lifted == 1
+    assert report.passed.lifted == 1
     assert all(run.success for run in desk.catch_up())  # nothing was ingested: the plan saw what was lifted
     after = window_of(desk, bad["time"])
     assert after["volume"] > before["volume"]

@@ -28,6 +28,9 @@ from ingest_daemon.events import ReferencePrice, Trade
 from ingest_daemon.replay import replay_files
 from ingest_daemon.store import Store
 from sentinet_dagster.partitions import in_microseconds
+from sentinet_dagster.quality.checking import check_range
+from sentinet_dagster.quality.full_pass import full_pass
+from sentinet_dagster.quality.rollup_suites import ROLLUPS
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.rollup_automation import refresh_rollups_minutely_schedule
 from sentinet_dagster.rollups.catalogue import Catalogue, encode
@@ -280,6 +283,44 @@ def test_dbt_tests_pass_on_a_market_and_fail_on_a_broken_one(url: str, connectio
         "trade_bars_1m_agree_with_judged_windows": 1,
     }
     assert len(checked) > 30
+
+
+BREAKS = {
+    ("trade_bars_1m", "close_is_there"): "close = null",
+    ("trade_bars_5m", "vwap_is_between_low_and_high"): "vwap = high * 2",
+    ("trade_bars_1h", "ohlc_are_consistent"): "low = high + 1",
+    ("quote_spreads_1m", "no_more_are_timed_than_counted"): "timed_count = quote_count + 1",
+    ("book_depth_1m", "bid_depth_10bps_is_not_negative"): "bid_depth_10bps = -1",
+    ("reference_prices_1m", "mark_price_is_positive"): "mark_price = 'NaN'",
+    ("feed_quality_1h", "minutes_are_of_an_hour"): "minutes_with_facts = 61",
+    ("technical_indicators_1m", "rsi_is_a_percentage"): "rsi_14 = 101",
+}
+ECHOES = {("trade_bars_1h", "vwap_is_between_low_and_high")}  # of a low above the high
+
+
+def test_suites_hold_on_a_market_and_tell_of_a_broken_one(url: str, connection: Connection) -> None:
+    write(url, *events((1, 2, 3), START, 300), gap(START, START + MINUTE), refused(START + MINUTE))
+    refresh(connection)
+    day = HOUR.replace(hour=0)
+
+    def broken() -> set[tuple[str, str]]:
+        both = [
+            [each for suite in ROLLUPS for each in check_range(connection, suite, day, day + timedelta(1))],
+            full_pass(url, ROLLUPS, day, day + timedelta(days=1)),
+        ]
+        told = [
+            {(each.relation, each.expectation): each.failing for each in results if not each.passed}
+            for results in both
+        ]
+        assert told[0] == told[1]
+        assert {each.error for each in both[1]} == {None}
+        return {(relation.removeprefix("rollup."), name) for relation, name in told[0]}
+
+    # The perpetual of this market costs three times what its spot does.
+    assert broken() == {("basis_1m", "basis_to_spot_is_near")}
+    for (name, _), change in BREAKS.items():
+        connection.execute(f"update rollup.{name} set {change} where instrument_id = 1")
+    assert broken() - {("basis_1m", "basis_to_spot_is_near")} == {*BREAKS, *ECHOES}
 
 
 def judge_too_much(connection: Connection, minute: int) -> None:
