@@ -82,14 +82,3 @@ group by 1, 2
     sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
     / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
 {%- endmacro %}
-
-
-{% macro has_column(relation, name) -%}
-    {%- set found = [] -%}
-    {%- if execute -%}
-        {%- for column in adapter.get_columns_in_relation(relation) if column.name == name -%}
-            {%- do found.append(name) -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {{- return(found | length > 0) -}}
-{%- endmacro %}
