@@ -70,9 +70,15 @@ class Batch(msgspec.Struct, frozen=True):
     rejected_frames: list[RejectedFrame]
     rows: int
     bytes: int  # approximate
-    oldest_received_at: int  # microseconds since 1970 UTC; a gap counts by its end
     # A default, as a spool of before knows none.
     book_flows: list[BookFlow] = msgspec.field(default_factory=list)
+
+    @property
+    def oldest_received_at(self) -> int:
+        """When the first of it was received, microseconds since 1970 UTC; a gap counts by its end."""
+        facts = (self.trades, self.quotes, self.books, self.book_flows, self.reference_prices)
+        oldest: list[int] = [min(map(_seen_at, each)) for each in (*facts, self.rejected_frames) if each]
+        return min([*oldest, *(gap.ended_at for gap in self.feed_gaps)])
 
 
 class Batcher:
@@ -112,20 +118,23 @@ class Batcher:
         """
         full: list[Batch] = []
         most_rows, most_bytes = self._limits.rows, self._limits.bytes
+        batch = self._open or _OpenBatch(now)
+        append, rows, used = batch.append, batch.rows, batch.bytes
         for event in events:
             kind = type(event)
             size = _ALWAYS.get(kind) or _size_of(event)
-            batch = self._open
-            if batch is not None and batch.bytes + size > most_bytes:
+            if rows and (rows >= most_rows or used + size > most_bytes):
+                batch.rows, batch.bytes = rows, used
                 full.append(self._close(batch))
-                batch = None
-            if batch is None:
-                batch = self._open = _OpenBatch(now)
-            batch.append[kind](event)
-            batch.rows += 1
-            batch.bytes += size
-            if batch.rows >= most_rows or batch.bytes >= most_bytes:
-                full.append(self._close(batch))
+                batch = _OpenBatch(now)
+                append, rows, used = batch.append, 0, 0
+            append[kind](event)
+            rows += 1
+            used += size
+        batch.rows, batch.bytes = rows, used
+        self._open = batch if rows else None
+        if rows >= most_rows or used >= most_bytes:
+            full.append(self._close(batch))
         return full
 
     def take_due(self, now: int) -> Batch | None:
@@ -179,18 +188,7 @@ class _OpenBatch:
         self.bytes = 0
 
     def sealed(self, venue: str) -> Batch:
-        *_, feed_gaps, _ = self._lists
-        received = (each for each in (*self._lists, self._book_flows) if each and each is not feed_gaps)
-        oldest = [min(map(_seen_at, each)) for each in received]
-        oldest += [gap.ended_at for gap in feed_gaps]
-        return Batch(
-            venue,
-            *self._lists,
-            rows=self.rows,
-            bytes=self.bytes,
-            oldest_received_at=min(oldest),  # a batch is opened by its first event
-            book_flows=self._book_flows,
-        )
+        return Batch(venue, *self._lists, rows=self.rows, bytes=self.bytes, book_flows=self._book_flows)
 
 
 def _size_of(event: Event) -> int:

@@ -115,19 +115,26 @@ class Intake:
         stats.bytes += sum(map(len, frames))
         if stats.frames // _PARSES_TIMED > timed:
             begun = time.perf_counter()
-            into.extend(self._events_of(session, frames[0], received_at))
+            self._parse_all(session, frames[:1], received_at, into)
             self._observe_parse(time.perf_counter() - begun)
             if stats.frames // _PARSES_TIMED // _TIMED_A_LOOK > timed // _TIMED_A_LOOK:
                 self._look(session.stream_of(frames[0]), frames[0])
             frames = frames[1:]
-        for frame in frames:
-            into.extend(self._events_of(session, frame, received_at))
+        self._parse_all(session, frames, received_at, into)
 
-    def _events_of(self, session: Session, frame: bytes, received_at: int) -> Sequence[Event]:
-        try:
-            return session.parse(frame, received_at)
-        except (ParseError, VenueRefused) as error:
-            return self.excuse(error, session.stream_of(frame), frame, received_at)
+    def _parse_all(
+        self, session: Session, frames: Sequence[bytes], received_at: int, into: list[Event]
+    ) -> None:
+        parse, extend = session.parse, into.extend
+        left = iter(frames)
+        while True:
+            try:
+                for frame in left:
+                    extend(parse(frame, received_at))
+            except (ParseError, VenueRefused) as error:
+                extend(self.excuse(error, session.stream_of(frame), frame, received_at))
+            else:
+                return
 
     def answer(self, session: Session, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """The events of an answer to a request; `b""` where none came. Raises LoginLostError."""

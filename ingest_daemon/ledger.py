@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import psycopg
 
 __all__ = ["MERGE_WITHIN_US", "NOTIFY_CHANNEL", "Connection", "Outcome", "insert_ledger", "moment", "spans"]
@@ -74,7 +75,9 @@ def _multirange(spans: Iterable[tuple[int, int]]) -> str:
 
 
 def spans(
-    starts: Iterable[int], ends: Iterable[int] | None = None, within: int = MERGE_WITHIN_US
+    starts: Iterable[int] | npt.NDArray[np.int64],
+    ends: Iterable[int] | None = None,
+    within: int = MERGE_WITHIN_US,
 ) -> list[tuple[int, int]]:
     """What is touched, as half-open spans in order; those less than `within` apart are one.
 
@@ -83,7 +86,7 @@ def spans(
     >>> spans([20, 0, 5], [30, 1, 5], within=5)
     [(0, 6), (20, 30)]
     """
-    start = np.fromiter(starts, np.int64)
+    start = starts if isinstance(starts, np.ndarray) else np.fromiter(starts, np.int64)
     if not start.size:
         return []
     if ends is None and (most := int(start.max())) - (least := int(start.min())) <= within:

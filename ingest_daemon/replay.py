@@ -1,12 +1,11 @@
 """The past into the database: history goes live data's way, by the same parser and the same writer.
 
 What lives here: merging recordings by receive time, pacing, and the account of what became of every frame.
-What never does: sockets, settings, unpacking files (`recording_files.py`), the database itself (`Sink` is the
-store).
+What never does: sockets, settings, unpacking files (`recording_files.py`), whose a recording is
+(`replay_sources.py`), the database itself (`Sink` is the store).
 
 A recording is what one socket received: each has a session of its own, and its receive times are kept. What a
-recorder wrote says by itself whose it is, and also holds what the daemon did beside the frames; of any other
-file the venue and the symbols are found out from its frames.
+recorder wrote also holds what the daemon did beside the frames.
 """
 
 from __future__ import annotations
@@ -14,36 +13,32 @@ from __future__ import annotations
 import heapq
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from ingest_daemon.batcher import Batch, Batcher, Limits
-from ingest_daemon.errors import ConfigError, ParseError, RecordingError, VenueRefused
+from ingest_daemon.errors import ParseError, VenueRefused
 from ingest_daemon.events import Event, FeedGap
 from ingest_daemon.recording import (
     Answer,
     Closed,
-    Connection,
     Gap,
     Missed,
     Note,
     Repair,
     Step,
     StepName,
-    parse_file_name,
 )
-from ingest_daemon.recording_files import Cut, OnCut, Recording, find_recordings, read_entries
+from ingest_daemon.recording_files import Cut, find_recordings, read_entries
 from ingest_daemon.refusals import Refusals
 from ingest_daemon.replay_changes import RELATIONS, Change, StreamReport
-from ingest_daemon.venues import VENUES, Listing, Request, Session, VenueProtocol
+from ingest_daemon.replay_sources import Source, open_source, scan
+from ingest_daemon.venues import Listing, Request
 
 __all__ = ["Cut", "ReplayReport", "Sink", "StreamReport", "WriteReport", "read_recording", "replay_files"]
 
-_FRAMES_TO_RECOGNISE: Final = 1_000
 _SHORTEST_SLEEP_S: Final = 0.001
 _NO_STREAM: Final = "other"  # answers and whatever names no stream
 _REST: Final = "rest"  # what the venue's REST interface answered
@@ -122,10 +117,10 @@ def replay_files(
         StoreUnavailable, StoreRejected: as the sink's.
     """
     cuts: list[Cut] = []
-    found = [_scan(each, venues, protocol, cuts.append) for each in find_recordings(paths)]
-    scans = [scan for scan in found if scan is not None]
-    symbols = sink.load_instruments(dict.fromkeys(scan.venue for scan in scans))
-    sources = [_open_source(scan, symbols[scan.venue]) for scan in scans]
+    found = [scan(each, venues, protocol, cuts.append) for each in find_recordings(paths)]
+    scans = [each for each in found if each is not None]
+    symbols = sink.load_instruments(dict.fromkeys(each.venue for each in scans))
+    sources = [open_source(each, symbols[each.venue]) for each in scans]
     account = _Account(sink, limits or Limits(), clock, sources)
     pace = _Pace(speed, clock, sleep)
     first = last = None
@@ -141,119 +136,13 @@ def replay_files(
     return ReplayReport(account.streams, first, last, cuts, account.missed)
 
 
-class _Scan(NamedTuple):
-    recording: Recording
-    venue: str
-    protocol: VenueProtocol
-    symbols: Sequence[str]
-    channels: Sequence[str]
-
-
-@dataclass
-class _Source:
-    """A recording with the session that reads it."""
-
-    recording: Recording
-    venue: str
-    session: Session
-    symbols: Mapping[str, Listing]
-    last_received_at: int = 0
-    is_closed: bool = False
-    has_begun: bool = False
-    change: Change | None = None  # in which it is the old one, or the new one
-    is_new: bool = False
-
-
-def _scan(
-    recording: Recording, venues: Mapping[str, str], protocol_name: str | None, on_cut: OnCut
-) -> _Scan | None:
-    """Read a recording through once: what it speaks and of which symbols, before anything is written.
-
-    None: nothing of it could be read, which a file that was just begun may be.
-    """
-    for cut in recording.missing:
-        on_cut(cut)
-    cuts: list[Cut] = []
-    connection = recording.connection
-    if connection is not None:
-        for _ in recording.entries(cuts.append):
-            pass
-        scan: _Scan | None = _scan_of(recording, connection)
-    else:
-        scan = _scan_frames(recording, venues, protocol_name, cuts)
-    for cut in cuts:
-        on_cut(cut)
-    return scan
-
-
-def _scan_of(recording: Recording, connection: Connection) -> _Scan:
-    protocol = VENUES.get(connection.protocol)
-    if protocol is None:
-        raise RecordingError(f"{recording.path}: of the protocol {connection.protocol}, which is not known")
-    return _Scan(recording, connection.venue, protocol, connection.symbols, connection.channels)
-
-
-def _scan_frames(
-    recording: Recording, venues: Mapping[str, str], protocol_name: str | None, cuts: list[Cut]
-) -> _Scan | None:
-    path = recording.path
-    if protocol_name is not None:
-        protocol = VENUES[protocol_name]
-    else:
-        recognised = _recognise(recording, cuts)
-        if recognised is None:
-            return None
-        protocol = recognised
-    venue = venues.get(protocol.name)
-    if venue is None:
-        raise ConfigError(f"{path}: recorded from {protocol.name}, but no venue of venues.yaml speaks it")
-    stream_of = protocol.open_session(venue, {}, ()).stream_of
-    frames = (entry.content for entry, _ in recording.entries(cuts.append))
-    streams = dict.fromkeys(stream_of(frame) for frame in frames if isinstance(frame, bytes))
-    symbols = dict.fromkeys(map(protocol.symbol_of, streams))
-    symbols.pop("", None)
-    return _Scan(recording, venue, protocol, list(symbols), protocol.channels)
-
-
-def _recognise(recording: Recording, cuts: list[Cut]) -> VenueProtocol | None:
-    """By its first frames; None, with the cut: a recorder's file with nothing in it."""
-    found: list[Cut] = []
-    is_empty = True
-    for entry, _ in islice(recording.entries(found.append), _FRAMES_TO_RECOGNISE):
-        is_empty = False
-        for protocol in VENUES.values():
-            if isinstance(entry.content, bytes) and protocol.recognises(entry.content):
-                return protocol
-    if is_empty and found and parse_file_name(recording.path.name) is not None:
-        cuts.extend(found)
-        return None
-    known = ", ".join(VENUES)
-    raise RecordingError(
-        f"{recording.path}: {found[0].reason}; nothing in it can be read"
-        if is_empty and found
-        else f"{recording.path}: no frame of a protocol known ({known}); name its protocol"
-    )
-
-
-def _open_source(scan: _Scan, known: Mapping[str, Listing]) -> _Source:
-    for symbol in scan.symbols:
-        if symbol not in known:
-            raise ConfigError(
-                f"{scan.recording.path}: {symbol} of {scan.venue} is not watched; add `venue: {scan.venue}` "
-                f"with `venue_symbol: {symbol}` to instruments.yaml and run `sentinet migrate`"
-            )
-    symbols = {symbol: known[symbol] for symbol in scan.symbols}
-    session = scan.protocol.open_session(scan.venue, symbols, scan.channels)
-    return _Source(scan.recording, scan.venue, session, symbols)
-
-
-def _repaired(source: _Source, repair: Repair) -> Sequence[Event]:
+def _repaired(source: Source, repair: Repair) -> Sequence[Event]:
     """The trades, under the number that the instrument has here."""
     instrument_id = source.symbols[repair.symbol].instrument_id
     return [msgspec.structs.replace(trade, instrument_id=instrument_id) for trade in repair.trades]
 
 
-def _numbered(number: int, source: _Source) -> Iterator[tuple[int, int, bool, bytes | Note]]:
+def _numbered(number: int, source: Source) -> Iterator[tuple[int, int, bool, bytes | Note]]:
     """As `heapq.merge` wants it: ordered by time, and at the same time by recording."""
     for (received_at, content), is_wanted in source.recording.entries(_ignore):
         yield received_at, number, is_wanted, content
@@ -296,7 +185,7 @@ class _Account:
     """
 
     def __init__(
-        self, sink: Sink, limits: Limits, clock: Callable[[], float], sources: Sequence[_Source]
+        self, sink: Sink, limits: Limits, clock: Callable[[], float], sources: Sequence[Source]
     ) -> None:
         self._sources = {
             (source.venue, connection.opened): source
@@ -312,7 +201,7 @@ class _Account:
         self._origins: dict[tuple[str, str], list[StreamReport]] = {}  # by venue and relation
         self._refusals: dict[str, Refusals] = {}
 
-    def take(self, source: _Source, content: bytes | Note, received_at: int, is_wanted: bool) -> None:
+    def take(self, source: Source, content: bytes | Note, received_at: int, is_wanted: bool) -> None:
         """Parse a frame, or do what a note says, and pass the events on; full batches are written.
 
         What is not wanted changes the session, and is neither counted nor passed on.
@@ -338,7 +227,7 @@ class _Account:
             case _:
                 pass
 
-    def close(self, source: _Source, at: int | None, is_wanted: bool = True) -> None:
+    def close(self, source: Source, at: int | None, is_wanted: bool = True) -> None:
         """The end of a recording: what is still missing then is written as a gap."""
         if source.is_closed:
             return
@@ -347,7 +236,7 @@ class _Account:
         if gaps and is_wanted:
             self._pass_on(source, self._report(source, ""), gaps)
 
-    def _begin(self, source: _Source) -> None:
+    def _begin(self, source: Source) -> None:
         """The first of a connection: it takes over from another, or just begins."""
         source.has_begun = True
         connection = source.recording.connection
@@ -355,7 +244,7 @@ class _Account:
         if old is not None and old is not source and old.change is not None:
             source.change, source.is_new = old.change, True
 
-    def _change(self, source: _Source, step: StepName, is_wanted: bool) -> None:
+    def _change(self, source: Source, step: StepName, is_wanted: bool) -> None:
         """Go on with a change of connections as the feed did."""
         if step == "begun":
             source.change, source.is_new = Change(), False
@@ -366,7 +255,7 @@ class _Account:
             if step == "settled" or (step == "given_up" and not source.is_new):
                 source.change = None
 
-    def _take_frame(self, source: _Source, frame: bytes, received_at: int, is_wanted: bool) -> None:
+    def _take_frame(self, source: Source, frame: bytes, received_at: int, is_wanted: bool) -> None:
         stream = source.session.stream_of(frame)
         report = self._report(source, stream) if is_wanted else StreamReport()
         report.frames += 1
@@ -381,7 +270,7 @@ class _Account:
         if is_wanted:
             self._pass_on(source, report, events)
 
-    def _take_answer(self, source: _Source, answer: Answer, received_at: int, is_wanted: bool) -> None:
+    def _take_answer(self, source: Source, answer: Answer, received_at: int, is_wanted: bool) -> None:
         report = self._report(source, _REST) if is_wanted else StreamReport()
         report.frames += 1
         body = answer.content
@@ -398,7 +287,7 @@ class _Account:
             self._pass_on(source, report, events)
 
     def _refuse(
-        self, source: _Source, error: ParseError, frame: bytes, received_at: int, channel: str
+        self, source: Source, error: ParseError, frame: bytes, received_at: int, channel: str
     ) -> Sequence[Event]:
         refusals = self._refusals.get(source.venue)
         if refusals is None:
@@ -422,16 +311,16 @@ class _Account:
             if batch is not None:
                 self._write(batch)
 
-    def _report(self, source: _Source, stream: str) -> StreamReport:
+    def _report(self, source: Source, stream: str) -> StreamReport:
         return self.streams.setdefault(f"{source.venue}/{stream or _NO_STREAM}", StreamReport())
 
-    def _pass_on(self, source: _Source, report: StreamReport, events: Sequence[Event]) -> None:
+    def _pass_on(self, source: Source, report: StreamReport, events: Sequence[Event]) -> None:
         """Events of a connection's session."""
         if events and source.change is not None:
             events = source.change.admitted(events, report, is_new=source.is_new)
         self._pass(source, report, events)
 
-    def _pass(self, source: _Source, report: StreamReport, events: Sequence[Event]) -> None:
+    def _pass(self, source: Source, report: StreamReport, events: Sequence[Event]) -> None:
         for event in events:
             relation = RELATIONS.get(type(event))
             if relation is not None:

@@ -12,21 +12,20 @@ call waits for the server without the interpreter's lock, so an asynchronous one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import chain, islice
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final, LiteralString, Self, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import sql
+from psycopg.pq import TransactionStatus
 
 from ingest_daemon.batcher import Batch
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
+from ingest_daemon.copy_rows import FACTS
 from ingest_daemon.errors import StoreError, StoreRejected, StoreUnavailable
 from ingest_daemon.events import FeedGap, GapCause
+from ingest_daemon.fact_tables import Upload, copy, merge, without
 from ingest_daemon.ledger import (
     MERGE_WITHIN_US,
     NOTIFY_CHANNEL,
@@ -110,7 +109,6 @@ _SELECT_REACHED: Final = """
 """
 
 _T = TypeVar("_T")
-_received_at = attrgetter("received_at")
 
 
 class WriteReport(msgspec.Struct, frozen=True):
@@ -225,20 +223,40 @@ class Store:
             StoreRejected: the database refuses what we write, and would refuse it again.
         """
         try:
-            return self.transact(lambda connection: _write(connection, batch, _copy, received_until))
+            return self._write(batch, copy, received_until)
         except _DuplicateFound:
-            return self.transact(lambda connection: _write(connection, batch, _merge, received_until))
+            return self._write(batch, merge, received_until)
 
     def transact(self, work: Callable[[Connection], _T]) -> _T:
         """What `work` gives, done in one transaction. Raises StoreUnavailable, StoreRejected as `write`."""
+        with self._transaction() as (connection, _):
+            return work(connection)
+
+    def _write(self, batch: Batch, write_facts: _WriteFacts, received_until: int | None) -> WriteReport:
+        with self._transaction() as (connection, ending):
+            outcomes = _write_rows(connection, batch, write_facts, received_until)
+            # The ledger and the commit go out together, and are answered together.
+            ending.enter_context(connection.pipeline())
+            insert_ledger(connection, batch.venue, outcomes)
+        return WriteReport(
+            rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
+            repeated={outcome.relation: outcome.repeated for outcome in outcomes},
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[tuple[Connection, ExitStack]]:
+        """A transaction, and what is left once its end is said."""
         self.connect()
-        assert self._connection is not None, "connect() has opened it"
+        connection = self._connection
+        assert connection is not None, "connect() has opened it"
         try:
-            with self._connection.transaction():
-                return work(self._connection)
+            with ExitStack() as ending, connection.transaction():
+                yield connection, ending
         except psycopg.errors.UniqueViolation as error:
             raise _DuplicateFound from error
         except psycopg.Error as error:
+            if connection.info.transaction_status is not TransactionStatus.IDLE:
+                connection.close()  # what failed in a pipeline keeps its transaction open
             raise _named(error) from error
 
 
@@ -246,35 +264,7 @@ class _DuplicateFound(Exception):
     """A COPY hit a unique key; nothing of the batch is written."""
 
 
-class _Upload:
-    """A batch's rows of one relation, on their way."""
-
-    def __init__(self, relation: Relation, events: Sequence[Fact], received_until: int | None) -> None:
-        self.relation = relation
-        self.events = events
-        self._received_until = received_until
-        self._parts = encode(relation, events)
-        self._ready: list[bytes] = []
-
-    def prepare(self) -> None:
-        """Make the first part ahead: while the server is busy with another relation."""
-        self._ready = list(islice(self._parts, 2))  # the header, and rows
-
-    def parts(self) -> Iterator[bytes]:
-        """All of them, once."""
-        return chain(self._ready, self._parts)
-
-    def outcome(self, size: int, repeated: tuple[int, ...] = ()) -> Outcome:
-        """What became of it: so many bytes were sent, and these rows were there already."""
-        new = _without(self.events, repeated)
-        touched = spans(times_of(new)) if new else []
-        seen = self._received_until
-        if seen is None:
-            seen = max(map(_received_at, self.events))
-        return Outcome(self.relation.name, len(self.events), repeated, size, touched, seen)
-
-
-_WriteFacts = Callable[[Connection, _Upload, Callable[[], None]], Outcome]
+_WriteFacts = Callable[[Connection, Upload, Callable[[], None]], Outcome]
 
 
 def _named(error: psycopg.Error) -> StoreError:
@@ -286,11 +276,11 @@ def _named(error: psycopg.Error) -> StoreError:
     return (StoreUnavailable if lost else StoreRejected)(message)
 
 
-def _write(
+def _write_rows(
     connection: Connection, batch: Batch, write_facts: _WriteFacts, received_until: int | None
-) -> WriteReport:
+) -> list[Outcome]:
     uploads = [
-        _Upload(relation, events, received_until)
+        Upload(relation, events, received_until)
         for relation in FACTS
         if (events := getattr(batch, relation.name))
     ]
@@ -303,85 +293,7 @@ def _write(
         outcomes.append(_insert_gaps(connection, batch))
     if batch.rejected_frames:
         outcomes.append(_insert_rejected(connection, batch))
-    insert_ledger(connection, batch.venue, outcomes)
-    return WriteReport(
-        rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
-        repeated={outcome.relation: outcome.repeated for outcome in outcomes},
-    )
-
-
-def _copy(connection: Connection, upload: _Upload, meanwhile: Callable[[], None]) -> Outcome:
-    """Straight in: there are no duplicates, or it fails."""
-    with connection.cursor() as cursor:
-        with cursor.copy(_copy_statement(("market", upload.relation.name), upload.relation)) as copy:
-            size = _send(copy, upload.parts())
-            # The server has yet to take in what it was sent last.
-            outcome = upload.outcome(size)
-            meanwhile()
-        return outcome
-
-
-def _merge(connection: Connection, upload: _Upload, _meanwhile: Callable[[], None]) -> Outcome:
-    """By way of a staging table: what is there already is counted.
-
-    Of events with one key in the same batch the first is kept, as it would be in two batches.
-    """
-    relation, events = upload.relation, upload.events
-    keys = _keys(relation, events)
-    first: dict[tuple[int, ...], int] = {}
-    for position, key in enumerate(keys):
-        first.setdefault(key, position)
-    temporary = ("pg_temp", f"staged_{relation.name}")
-    staging = sql.Identifier(*temporary)
-    target = sql.Identifier("market", relation.name)
-    columns = _names(column.name for column in relation.columns)
-    connection.execute(sql.SQL("create temporary table {} (like {}) on commit drop").format(staging, target))
-    parts = encode(relation, [events[position] for position in first.values()])
-    with connection.cursor() as cursor, cursor.copy(_copy_statement(temporary, relation)) as copy:
-        size = _send(copy, parts)
-    inserted = connection.execute(
-        sql.SQL(
-            "insert into {target} ({columns}) select {columns} from {staging}"
-            " on conflict do nothing returning {key}"
-        ).format(target=target, columns=columns, staging=staging, key=_key_in_microseconds(relation))
-    ).fetchall()
-    new = {first[key] for key in inserted}
-    return upload.outcome(size, tuple(position for position in range(len(events)) if position not in new))
-
-
-def _send(copy: psycopg.Copy, parts: Iterable[bytes]) -> int:
-    """The size of what was sent."""
-    size = 0
-    for part in parts:
-        copy.write(part)
-        size += len(part)
-    return size
-
-
-@lru_cache(maxsize=64)
-def _copy_statement(table: tuple[str, str], relation: Relation) -> bytes:
-    columns = _names(column.name for column in relation.columns)
-    return (
-        sql.SQL("copy {} ({}) from stdin (format binary)").format(sql.Identifier(*table), columns).as_bytes()
-    )
-
-
-def _names(columns: Iterable[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))
-
-
-def _keys(relation: Relation, events: Sequence[Fact]) -> list[tuple[int, ...]]:
-    """The unique key of each event; its `time`, the last part, in microseconds since 1970 UTC."""
-    *names, last = relation.key
-    assert last == "time", "every fact is unique by its time, and by what comes before"
-    parts = [list(map(attrgetter(name), events)) for name in names]
-    return list(zip(*parts, times_of(events), strict=True))
-
-
-def _key_in_microseconds(relation: Relation) -> sql.Composed:
-    *names, last = relation.key
-    microseconds = sql.SQL("(extract(epoch from {}) * 1000000)::bigint").format(sql.Identifier(last))
-    return sql.SQL(", ").join([*map(sql.Identifier, names), microseconds])
+    return outcomes
 
 
 def _insert_gaps(connection: Connection, batch: Batch) -> Outcome:
@@ -405,7 +317,7 @@ def _insert_gaps(connection: Connection, batch: Batch) -> Outcome:
             for gap in gaps
         ],
     )
-    new = _without(gaps, repeated)
+    new = without(gaps, repeated)
     edges = [edge for gap in new for edge in _edges(gap)]
     touched = spans((start for start, _ in edges), (end for _, end in edges))
     size = sum(len(gap.detail) for gap in gaps)
@@ -447,7 +359,7 @@ def _insert_rejected(connection: Connection, batch: Batch) -> Outcome:
             for each in rejected
         ],
     )
-    touched = spans(each.received_at for each in _without(rejected, repeated))
+    touched = spans(each.received_at for each in without(rejected, repeated))
     size = sum(len(each.frame) for each in rejected)
     seen = max(each.received_at for each in rejected)
     return Outcome("rejected_frames", len(rejected), repeated, size, touched, seen)
@@ -462,13 +374,6 @@ def _insert_each(
         return tuple(
             position for position, result in enumerate(cursor.results()) if result.fetchone() is None
         )
-
-
-def _without(events: Sequence[_T], positions: Collection[int]) -> Sequence[_T]:
-    if not positions:
-        return events
-    left_out = set(positions)
-    return [event for position, event in enumerate(events) if position not in left_out]
 
 
 def _text(text: str) -> str:

@@ -18,6 +18,7 @@ from sentinet_dagster.commands import (
     alerts,
     backfill,
     benchmark,
+    calibrate,
     check,
     dashboards,
     demo,
@@ -48,6 +49,7 @@ app.command("replay")(replay.replay)
 app.command("venues")(venues.venues)
 app.command("backfill")(backfill.backfill)
 app.command("check")(check.check)
+app.command("calibrate")(calibrate.calibrate)
 app.add_typer(rollups.app, name="rollups")
 app.add_typer(dashboards.app, name="dashboards")
 app.add_typer(alerts.app, name="alerts")

@@ -91,11 +91,24 @@ where
     );
 
 -- name: reference_prices
--- The reference prices of [start, end), in no order.
+-- The reference prices of [start, end) that are judged, in no order.
 select
     instrument_id, time, occurred_at, received_at, mark_price, index_price, funding_rate, next_funding_at
 from market.reference_prices
-where time >= %(start)s::timestamptz and time < %(end)s::timestamptz;
+where
+    time >= %(start)s::timestamptz
+    and time < %(end)s::timestamptz
+    and not exists (
+        select 1
+        from surveillance.quarantined_facts as asides
+        where
+            asides.relation = 'market.reference_prices'
+            and asides.time = reference_prices.time
+            and asides.instrument_id = reference_prices.instrument_id
+            and asides.time >= %(start)s::timestamptz
+            and asides.time < %(end)s::timestamptz
+            and asides.lifted_at is null
+    );
 
 -- name: feed_gaps
 -- The gaps that overlap [start, end).
@@ -145,8 +158,9 @@ order by window_start, instrument_id;
 select
     instrument_id, window_start, close, volume, buy_volume, sell_volume, trade_count, quote_count, book_count,
     spread_bps_mean, spread_bps_std, imbalance_mean, bid_depth_10bps, ask_depth_10bps, latency_ms_mean,
-    completeness, book_completeness, trade_completeness, flow_changes, buy_sweep_count, sell_sweep_count,
-    matched_count, matched_volume, mark_close, index_close, funding_rate
+    completeness, book_completeness, trade_completeness, flow_changes, bid_withdrawn_max, ask_withdrawn_max,
+    bid_layered_max, ask_layered_max, buy_sweep_count, sell_sweep_count, matched_count, matched_volume, mark_close,
+    index_close, funding_rate
 from surveillance.windows
 where window_start >= %(start)s::timestamptz and window_start < %(end)s::timestamptz;
 
@@ -843,7 +857,7 @@ from rollup.continuous_aggregates
 order by name;
 
 -- name: rollups_are_stale
--- Whether facts were committed that some rollup has not seen, or one was never filled: one row.
+-- Whether facts were committed or set aside that some rollup has not seen, or one was never filled: one row.
 select exists(
     select 1
     from rollup.continuous_aggregates as aggregates
@@ -857,14 +871,24 @@ select exists(
                 and batches.xid < pg_snapshot_xmin(pg_current_snapshot())
                 and batches.relation = any(aggregates.facts)
         )
+        or exists(
+            select 1
+            from surveillance.quarantined_facts as asides
+            where
+                asides.xid >= aggregates.refreshed_to
+                and asides.xid < pg_snapshot_xmin(pg_current_snapshot())
+                and split_part(asides.relation, '.', 2) = any(aggregates.facts)
+        )
 ) as are_stale;
 
 -- name: stale_buckets
--- Who keeps a rollup up to date, and the spans of its buckets that are not: one row.
+-- Who keeps a rollup up to date, and the spans of its buckets that are not: `stale` by facts that came, `set_aside` by
+-- facts whose quarantine changed. One row.
 select
     aggregates.is_native,
     found.horizon::text as horizon,
-    found.stale
+    found.stale,
+    found.set_aside
 from rollup.continuous_aggregates as aggregates
 cross join lateral rollup.stale_buckets(aggregates.name) as found
 where aggregates.name = %(name)s::text;
@@ -880,9 +904,9 @@ call refresh_continuous_aggregate(
 );
 
 -- name: rebuild_native_rollup
--- Have TimescaleDB make every bucket from `start` on anew, stale or not.
+-- Have TimescaleDB make every bucket of [start, end) anew, stale or not; a null is for ever.
 call refresh_continuous_aggregate(
-    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, null, force => true
+    format('rollup.%%I', %(name)s::text)::regclass, %(start)s::timestamptz, %(end)s::timestamptz, force => true
 );
 
 -- name: rollup_refreshed
@@ -947,3 +971,13 @@ select
     and not exists (
         select from market.books where time >= %(start)s::timestamptz and time < %(end)s::timestamptz
     ) as are_gone;
+
+-- name: judged_alerts
+-- The alerts opened in [start, end) that people have closed, and as what.
+select detector, instrument_id, window_start, last_window_start, disposition
+from surveillance.alerts
+where
+    disposition is not null
+    and window_start >= %(start)s::timestamptz
+    and window_start < %(end)s::timestamptz
+order by window_start, instrument_id, detector;

@@ -23,14 +23,31 @@
 {%- endmacro %}
 
 
+{#- The facts of a relation that are in range and judged: those that data quality has set aside are left out, as judgement
+    leaves them out. A join, since a continuous aggregate takes no subquery; `row_id` is what tells facts of one instrument
+    and time apart. -#}
+{% macro from_judged(facts, row_id) -%}
+from {{ source('market', facts) }} as {{ facts }}
+left join {{ source('surveillance', 'quarantined_facts') }} as asides
+    on
+        asides.relation = 'market.{{ facts }}'
+        and {{ facts }}.time = asides.time
+        and {{ facts }}.instrument_id = asides.instrument_id
+        and asides.row_id = {{ row_id }}
+        and asides.lifted_at is null
+        and {{ in_range('asides.time') }}
+where asides.relation is null and {{ in_range(facts ~ '.time') }}
+{%- endmacro %}
+
+
 {#- A quote with both sides: what has a spread. -#}
 {% macro two_sided() -%}
-    bid_price > 0 and ask_price > 0 and bid_size + ask_size > 0
+    quotes.bid_price > 0 and quotes.ask_price > 0 and quotes.bid_size + quotes.ask_size > 0
 {%- endmacro %}
 
 
 {% macro spread_bps() -%}
-    (ask_price - bid_price) / nullif((bid_price + ask_price) / 2, 0) * 1e4
+    (quotes.ask_price - quotes.bid_price) / nullif((quotes.bid_price + quotes.ask_price) / 2, 0) * 1e4
 {%- endmacro %}
 
 
@@ -64,34 +81,4 @@ group by 1, 2
 {% macro weighted_mean(value, age, span) -%}
     sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
     / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
-{%- endmacro %}
-
-
-{#- What a human made of an alert: the column `disposition` of the alert or of its events, whichever there is; null where
-    the database knows of none. -#}
-{% macro disposition_of(alert) -%}
-    {%- if has_column(source('surveillance', 'alerts'), 'disposition') -%}
-        {{ alert }}.disposition
-    {%- elif has_column(source('surveillance', 'alert_events'), 'disposition') -%}
-        (
-            select event.disposition
-            from {{ source('surveillance', 'alert_events') }} as event
-            where event.alert_id = {{ alert }}.alert_id and event.disposition is not null
-            order by event.alert_event_id desc
-            limit 1
-        )
-    {%- else -%}
-        null::text
-    {%- endif -%}
-{%- endmacro %}
-
-
-{% macro has_column(relation, name) -%}
-    {%- set found = [] -%}
-    {%- if execute -%}
-        {%- for column in adapter.get_columns_in_relation(relation) if column.name == name -%}
-            {%- do found.append(name) -%}
-        {%- endfor -%}
-    {%- endif -%}
-    {{- return(found | length > 0) -}}
 {%- endmacro %}

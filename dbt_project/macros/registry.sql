@@ -118,8 +118,14 @@
     still runs, nothing can appear any more. A refreshed_to of the future is that of another server, whose data was moved
     here. -#}
 {% macro stale_function() -%}
-    create or replace function {{ target.schema }}.stale_buckets(
-        aggregate_name text, out horizon xid8, out is_whole boolean, out stale tstzmultirange
+    -- Not replaced: what it gives may have changed since it was made.
+    drop function if exists {{ target.schema }}.stale_buckets(text);
+    create function {{ target.schema }}.stale_buckets(
+        aggregate_name text,
+        out horizon xid8,
+        out is_whole boolean,
+        out stale tstzmultirange,
+        out set_aside tstzmultirange
     )
     language plpgsql stable set timezone to 'UTC'
     as $$
@@ -132,30 +138,42 @@
         is_whole := aggregate.refreshed_to is null or aggregate.refreshed_to > pg_snapshot_xmax(pg_current_snapshot());
         if is_whole then
             stale := '{(,)}';
+            set_aside := '{}';
         else
             select
-                coalesce(
-                    range_agg(
-                        tstzrange(
-                            date_bin(aggregate.bucket_width, lower(span), epoch),
-                            date_bin(aggregate.bucket_width, upper(span), epoch)
-                            + aggregate.bucket_width + aggregate.look_ahead
-                        )
-                    ),
-                    '{}'
-                )
-            into stale
-            from ops.ingest_batches
-            cross join lateral unnest(touched) as span
-            where
-                relation = any(aggregate.facts)
-                and xid >= aggregate.refreshed_to
-                and xid < horizon;
+                coalesce(range_agg(buckets) filter (where not is_aside), '{}'),
+                coalesce(range_agg(buckets) filter (where is_aside), '{}')
+            into stale, set_aside
+            from (
+                select span, false as is_aside
+                from ops.ingest_batches
+                cross join lateral unnest(touched) as span
+                where
+                    relation = any(aggregate.facts)
+                    and xid >= aggregate.refreshed_to
+                    and xid < horizon
+                union all
+                select tstzrange(time, time, '[]') as span, true as is_aside
+                from surveillance.quarantined_facts
+                where
+                    split_part(relation, '.', 2) = any(aggregate.facts)
+                    and xid >= aggregate.refreshed_to
+                    and xid < horizon
+            ) as changes
+            cross join lateral (
+                select
+                    tstzrange(
+                        date_bin(aggregate.bucket_width, lower(span), epoch),
+                        date_bin(aggregate.bucket_width, upper(span), epoch)
+                        + aggregate.bucket_width + aggregate.look_ahead
+                    ) as buckets
+            ) as widened;
         end if;
     end
     $$;
     comment on function {{ target.schema }}.stale_buckets is
-    'The buckets that facts were committed to since the last refresh, however late, by the batch ledger.';
+    'The buckets that facts were committed to since the last refresh, however late, by the batch ledger; and those with
+    facts that were set aside since then, or are no longer.';
 {%- endmacro %}
 
 
@@ -191,7 +209,7 @@
             execute format('delete from {{ target.schema }}.%I where bucket >= $1', aggregate_name) using low;
             found.stale := case when low is null then '{}' else tstzmultirange(tstzrange(low, high)) end;
         end if;
-        foreach span in array array(select unnest(found.stale)) loop
+        foreach span in array array(select unnest(found.stale + found.set_aside)) loop
             low := lower(span);
             while low < upper(span) loop
                 high := least(upper(span), date_bin('1 day', low, '1970-01-01 00:00:00+00') + interval '1 day');

@@ -10,9 +10,7 @@ envelope and without symbol: `parse` takes it as the answer for the one symbol o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
 import msgspec
 
@@ -23,6 +21,7 @@ from ingest_daemon.events import Event, FactRelation
 from ingest_daemon.venues import binance_frames as frames
 from ingest_daemon.venues import binance_history
 from ingest_daemon.venues.base import Capabilities, History, Listing, MissingTrades, Request, TradeRepair
+from ingest_daemon.venues.binance_kinds import Kind, kind_of
 from ingest_daemon.venues.binance_requests import Subscriptions
 from ingest_daemon.venues.contracts import Converter, in_base_units, to_base_units
 from ingest_daemon.venues.fields import DECODE_ERRORS, VALUE_SHOWN, Reader, explanation
@@ -39,9 +38,6 @@ _SNAPSHOT_LINE = b'{"lastUpdateId":'  # how a REST snapshot begins
 _DAY_S = 86_400.0
 _SNAPSHOT_LEVELS = 1_000  # of a side, at most
 _ANEW = ("UNSUBSCRIBE", "SUBSCRIBE")
-
-
-Kind = Literal["spot", "usdm", "coinm"]
 
 
 class _Channel(msgspec.Struct, frozen=True):
@@ -126,7 +122,7 @@ class BinanceMarket(msgspec.Struct, frozen=True):
 
     def recognises(self, frame: bytes) -> bool:
         """Whether a recorded frame is of this market; no market owns an acknowledgement."""
-        return _kind_of(frame) == self.kind
+        return kind_of(frame) == self.kind
 
 
 class BinanceSession:
@@ -343,52 +339,7 @@ class _Other(msgspec.Struct, gc=False):
     msg: str = ""
 
 
-class _Marks(msgspec.Struct, gc=False):
-    """The fields that tell the markets apart."""
-
-    e: str = ""
-    s: str = ""
-    pu: int | None = None
-    M: bool | None = None  # spot only
-    E: int | None = None
-    lastUpdateId: int | None = None  # noqa: N815 - the venue's name
-    symbol: str = ""  # of a REST snapshot: COIN-M only
-    B: str | None = None
-
-
-class _Marked(_Marks, gc=False):
-    data: _Marks | None = None  # the envelope's; without one the fields stand alone
-
-
 _decode_other = msgspec.json.Decoder(_Other).decode
-_decode_marked = msgspec.json.Decoder(_Marked).decode
-# BTCUSD_PERP, BTCUSD_240927; but not BTCBUSD_210129, which is a dated future of USD-M.
-_FUTURES_EVENTS = ("depthUpdate", "trade", "aggTrade", "bookTicker", "markPriceUpdate")
-_COIN_MARGINED = re.compile(r"(?<!B)USD_\w+\Z")
-
-
-def _kind_of(frame: bytes) -> Kind | None:
-    """The market a recorded frame comes from, by the fields that only one of them sends."""
-    try:
-        marked = _decode_marked(frame)
-    except DECODE_ERRORS:
-        return None
-    marks = marked if marked.data is None else marked.data
-    if _COIN_MARGINED.search(marks.s or marks.symbol):
-        return "coinm" if marks.e in _FUTURES_EVENTS or marks.lastUpdateId is not None else None
-    match marks.e:
-        case "depthUpdate":
-            return "spot" if marks.pu is None else "usdm"
-        case "trade" | "aggTrade":
-            return "usdm" if marks.M is None else "spot"
-        case "bookTicker" | "markPriceUpdate":
-            return "usdm"
-        case "" if marks.lastUpdateId is not None:
-            return "spot" if marks.E is None else "usdm"
-        case "" if marks.B is not None:
-            return "spot"
-        case _:
-            return None
 
 
 def _refusal_of(other: _Other) -> str:

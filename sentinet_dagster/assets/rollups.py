@@ -36,6 +36,7 @@ from dagster import (
 )
 from psycopg.rows import dict_row
 
+from sentinet_dagster.quality.suites import FACTS
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.rollups.catalogue import Model, Test
 from sentinet_dagster.rollups.project import RollupProject, TestResult
@@ -47,7 +48,7 @@ __all__ = ["CONTINUOUS", "ROLLUP_ASSETS", "ROLLUP_CHECKS"]
 _PROJECT: Final = RollupProject(SETTINGS.home)
 _CATALOGUE: Final = _PROJECT.catalogue()
 
-# What marts stand on besides assets of other rooms.
+# What models stand on besides assets of other rooms.
 INSTRUMENTS: Final = AssetSpec(
     AssetKey(["market", "instruments"]),
     description="What is or was watched: venue, symbol, kind, units. Loaded from config/instruments.yaml.",
@@ -55,6 +56,16 @@ INSTRUMENTS: Final = AssetSpec(
     kinds={"postgres", "timescale"},
     owners=["team:ingest"],
     group_name="market",
+)
+
+QUARANTINED: Final = AssetSpec(
+    AssetKey(["surveillance", "quarantined_facts"]),
+    deps=[AssetKey(suite.relation.split(".")) for suite in FACTS],
+    description="Facts that break an expectation: neither judged nor summed. The checks of facts mark them.",
+    metadata={"dagster/table_name": "surveillance.quarantined_facts"},
+    kinds={"postgres", "timescale"},
+    owners=["team:surveillance"],
+    group_name="surveillance",
 )
 
 
@@ -129,5 +140,5 @@ def _check_result(test: Test, result: TestResult) -> AssetCheckResult:
     )
 
 
-ROLLUP_ASSETS: Final[Sequence[AssetSpec | AssetsDefinition]] = [INSTRUMENTS, *VIEWS, rollups]
+ROLLUP_ASSETS: Final[Sequence[AssetSpec | AssetsDefinition]] = [INSTRUMENTS, QUARANTINED, *VIEWS, rollups]
 ROLLUP_CHECKS: Final = [rollup_tests]

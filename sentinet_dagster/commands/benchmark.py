@@ -126,6 +126,40 @@ def check(
     )
 
 
+@app.command("judge")
+def judge(
+    hours: Annotated[int, typer.Option(min=1, max=24, help="Hours of the day that is judged.")] = 24,
+    instruments: Annotated[int, typer.Option(min=2, max=500, help="Instruments of the market.")] = 100,
+    events_per_second: Annotated[
+        float, typer.Option(min=0.1, help="Trades and quotes of an instrument, from facts to findings.")
+    ] = 20.0,
+    trades: Annotated[int, typer.Option(min=1000, help="Trades that become windows.")] = 5_000_000,
+    rounds: Annotated[int, typer.Option(min=1, max=20, help="Rounds; the fastest counts.")] = 3,
+    as_json: JsonOption = False,
+) -> None:
+    """Events a second from facts to findings on one core, beside a deque an instrument and numpy over it.
+
+    In memory; no database. Also a day of all instruments, and one micro-batch by step and detector.
+    """
+    from sentinet_dagster.runtime.judge_benchmark import Options, measure_judging
+
+    result = measure_judging(Options(instruments, trades, events_per_second, hours, rounds))
+    if as_json:
+        print_json(result)
+        return
+    batch = result["micro_batch"]
+    steps = ", ".join(f"{name} {ms:g}" for name, ms in batch["steps_ms"].items())
+    typer.echo(f"{result['windows_trades_per_s']:,} trades/s into windows")
+    typer.echo(
+        f"{result['events_per_s']:,} events/s from facts to findings, "
+        f"{result['ratio_to_deque']:g} times the way one by one"
+    )
+    typer.echo(f"{hours} h of {instruments} instruments in {result['day_100_instruments_s']:g} s")
+    typer.echo(f"micro-batch {batch['ms']:g} ms: {steps}")
+    for name, ms in sorted(batch["detectors_ms"].items(), key=lambda each: -each[1]):
+        typer.echo(f"{name:<24} {ms:>8.2f} ms")
+
+
 @app.command("microbatch")
 def microbatch(
     run_for: Annotated[

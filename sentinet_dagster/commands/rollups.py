@@ -1,4 +1,4 @@
-"""`sentinet rollups`: schema rollup by hand: see, deploy, refresh, rebuild, document."""
+"""`sentinet rollups`: schema rollup by hand: see, deploy, refresh, rebuild, document, ask what is stale."""
 
 from __future__ import annotations
 
@@ -92,6 +92,33 @@ def rebuild(name: Name, as_json: JsonOption = False) -> None:
     with _deployed() as connection:
         _known(connection, name)
         _report([refreshing.rebuild(connection, name)], as_json)
+
+
+@app.command("freshness")
+def freshness(as_json: JsonOption = False) -> None:
+    """How old the facts are that rollups are made of, against dbt's bounds; exit 1 where one is too old.
+
+    What no feed ever wrote is told of, and is not too old.
+    """
+    from sentinet_dagster.runtime import rollups
+
+    with _database() as (url, home):
+        found = rollups.freshness(url, home)
+    sources = [
+        {
+            "relation": source.relation,
+            "status": "never" if source.loaded_at is None else source.status,
+            "loaded_at": source.loaded_at and source.loaded_at.isoformat(),
+        }
+        for source in found
+    ]
+    if as_json:
+        print_json({"sources": sources})
+    else:
+        for row in sources:
+            typer.echo(f"{row['relation']:<24} {row['status']:<6} {row['loaded_at'] or ''}".rstrip())
+    if any(row["status"] == "error" for row in sources):
+        raise typer.Exit(1)
 
 
 @app.command("docs")

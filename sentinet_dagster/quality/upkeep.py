@@ -1,6 +1,6 @@
 """Whether relations are what the code takes them for, and whether facts still come in.
 
-What lives here: the columns of a relation against `surveillance/schema.py`, and the age of what came last.
+What lives here: the columns of a relation against `surveillance/schema/`, and the age of what came last.
 What never does: rules about rows (`suites.py`).
 """
 

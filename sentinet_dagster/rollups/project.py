@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ from psycopg.conninfo import conninfo_to_dict
 from sentinet_dagster.rollups import catalogue
 from sentinet_dagster.rollups.catalogue import Catalogue
 
-__all__ = ["PROJECT", "DbtFailed", "RollupProject", "TestResult"]
+__all__ = ["PROJECT", "DbtFailed", "RollupProject", "SourceFreshness", "TestResult"]
 
 PROJECT: Final = Path(__file__).resolve().parents[2] / "dbt_project"
 INSTALLED: Final = Path(sys.prefix) / "share" / "sentinet"
@@ -54,6 +55,28 @@ class TestResult(msgspec.Struct, frozen=True):
 
 class _RunResults(msgspec.Struct, frozen=True):
     results: list[TestResult]
+
+
+class SourceFreshness(msgspec.Struct, frozen=True):
+    """How old the newest rows of a source are, held against its bounds."""
+
+    unique_id: str  # source.<project>.<schema>.<table>
+    status: str  # pass, warn, error; of a source that nothing was ever written to: error
+    max_loaded_at: datetime  # when rows were committed last; the year 1: never
+
+    @property
+    def relation(self) -> str:
+        """schema.table."""
+        return ".".join(self.unique_id.split(".")[-2:])
+
+    @property
+    def loaded_at(self) -> datetime | None:
+        """When rows were committed last; None: never."""
+        return None if self.max_loaded_at.year == 1 else self.max_loaded_at
+
+
+class _Sources(msgspec.Struct, frozen=True):
+    results: list[SourceFreshness]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +147,20 @@ class RollupProject:
         Raises:
             DbtFailed: they could not be run at all. A test that fails is a result.
         """
-        self.catalogue()
-        shutil.copytree(self.target, target, dirs_exist_ok=True)
-        results = target / "run_results.json"
-        results.unlink(missing_ok=True)
-        try:
-            self._dbt(["test", "--select", *selected], url, {}, target)
-        except DbtFailed:
-            if not results.exists():
-                raise
-        found = msgspec.json.decode(results.read_bytes(), type=_RunResults).results
+        answer = self._ask(["test", "--select", *selected], url, target, "run_results.json")
+        found = msgspec.json.decode(answer, type=_RunResults).results
         # Among the results are the hooks of the run.
         return [result for result in found if result.unique_id.startswith(("test.", "unit_test."))]
+
+    def freshness(self, url: str, target: Path) -> list[SourceFreshness]:
+        """How old the sources are that say how old they may be, by name; `target` as in `test`.
+
+        Raises:
+            DbtFailed: it could not be told. A stale source is a result.
+        """
+        answer = self._ask(["source", "freshness"], url, target, "sources.json")
+        found = msgspec.json.decode(answer, type=_Sources).results
+        return sorted(found, key=lambda source: source.relation)
 
     def document(self, url: str, folder: Path) -> Path:
         """Write dbt's documentation of the database's rollups into `folder`; the page, which needs no server.
@@ -147,6 +172,18 @@ class RollupProject:
         folder.mkdir(parents=True, exist_ok=True)
         self._dbt(["docs", "generate", "--static"], url, {}, folder)
         return folder / "static_index.html"
+
+    def _ask(self, arguments: Sequence[str], url: str, target: Path, answer: str) -> bytes:
+        """What dbt writes into its file `answer`; where it says something bad, dbt fails, too."""
+        self.catalogue()
+        shutil.copytree(self.target, target, dirs_exist_ok=True)
+        (target / answer).unlink(missing_ok=True)
+        try:
+            self._dbt(arguments, url, {}, target)
+        except DbtFailed:
+            if not (target / answer).exists():
+                raise
+        return (target / answer).read_bytes()
 
     def _make(self, target: Path) -> None:
         """The folder `target`, whole, in the place of those of other versions."""

@@ -1,8 +1,8 @@
-"""Bringing rollups up to date: exactly the buckets that facts were committed to since the last time.
+"""Bringing rollups up to date: exactly the buckets whose facts changed or were set aside since the last time.
 
 What lives here: the order of models, and who does the work: the function rollup.refresh, or TimescaleDB where
 it keeps the rollup itself. What never does: deciding which buckets are stale (SQL does, from the batch
-ledger), statements (they are in `queries.sql`), dbt.
+ledger and the quarantine), statements (they are in `queries.sql`), dbt.
 
 Late facts need no window: the ledger names the times that a batch touched, however long ago they are.
 """
@@ -64,7 +64,7 @@ def rebuild(connection: Connection, name: str) -> Refreshed:
         return _refresh(connection, name)
     (facts,) = _fetch(connection, "facts_of_rollup", name=name)
     if facts["first_bucket"] is not None:
-        _call(connection, "rebuild_native_rollup", name=name, start=facts["first_bucket"])
+        _call(connection, "rebuild_native_rollup", name=name, start=facts["first_bucket"], end=None)
     _fetch(connection, "rollup_refreshed", name=name, horizon=state["horizon"])
     return Refreshed(name, None, time.perf_counter() - began)
 
@@ -77,6 +77,8 @@ def _refresh(connection: Connection, name: str) -> Refreshed:
         return Refreshed(name, done["rows"], time.perf_counter() - began)
     for span in state["stale"]:
         _call(connection, "refresh_native_rollup", name=name, start=span.lower, end=span.upper)
+    for span in state["set_aside"]:  # which changes no row that TimescaleDB watches
+        _call(connection, "rebuild_native_rollup", name=name, start=span.lower, end=span.upper)
     _fetch(connection, "rollup_refreshed", name=name, horizon=state["horizon"])
     return Refreshed(name, None, time.perf_counter() - began)
 

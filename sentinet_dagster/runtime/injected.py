@@ -26,6 +26,7 @@ import polars as pl
 from ingest_daemon.venues.simulated import DEFAULT_INSTRUMENTS
 from sentinet_dagster.resources import SurveillanceConfig
 from sentinet_dagster.runtime.calm_markets import CalmMarket, recorded_markets, simulated_market
+from sentinet_dagster.runtime.scorecard import GRACE
 from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.alerts import alerts_of
@@ -48,9 +49,6 @@ from sentinet_dagster.surveillance.schema import WINDOW
 from sentinet_dagster.surveillance.settings import SurveillanceSettings
 
 __all__ = ["FULL", "SHORT", "Extent", "evaluate_injected"]
-
-GRACE: Final = timedelta(seconds=15)
-"""How long after its end an episode can still be found: what closes a window and lets data be late."""
 
 _MIDNIGHT: Final = datetime(2026, 1, 31, tzinfo=UTC)  # of the simulated markets
 _WARM: Final = timedelta(minutes=10)  # what is raised before is not counted, nor is the time

@@ -10,6 +10,7 @@ the push listener; and with Dagster's own launcher, executor and storage (`defau
     row_to_alert_s     from the commit of the last fact of an alert's window to the alert's own
     cpu_s_per_batch    CPU seconds a run, by process; `total` without the venue, the daemon and its backends
     cores              the same a second
+    events_per_batch   that Dagster has stored of a run
     bytes_per_batch    by which Dagster's database and files grow, a run
     dagster_mb_per_day what of a day of such runs and their ticks is there when it is pruned; the default
                        set-up prunes nothing

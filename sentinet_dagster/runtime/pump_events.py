@@ -24,18 +24,21 @@ from sentinet_dagster.resources import SurveillanceConfig
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance import schema
-from sentinet_dagster.surveillance.detectors import DETECTORS, Inputs
+from sentinet_dagster.surveillance.detectors import DETECTORS
 from sentinet_dagster.surveillance.evaluation import LabelledEvent, ScoredEvent, score_event
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.features import build_features
+from sentinet_dagster.surveillance.findings import build_findings
+from sentinet_dagster.surveillance.grid import aligned
 from sentinet_dagster.surveillance.schema import TIME, WINDOW
 from sentinet_dagster.surveillance.settings import SurveillanceSettings
-from sentinet_dagster.surveillance.windows import build_windows
 
 __all__ = ["PumpEvent", "read_pump_events", "score_pump_event", "score_pump_events"]
 
 _LABELS: Final = ("label_chunk_5s_utc", "label_chunk_15s_utc", "label_chunk_25s_utc", "announced_utc")
 _TRADE_COLUMNS: Final = ("timestamp", "side", "price", "amount")
 _VENUE: Final = "binance"
+_NO_CODE: Final = ""  # the hash of the code matters to alerts that are stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,35 +136,31 @@ def _raised_at(
     trades: pl.DataFrame, symbol: str, begin: datetime, end: datetime, settings: SurveillanceSettings
 ) -> Iterator[datetime]:
     """The ends of the windows in which the detector fires."""
-    detector = DETECTORS["pump_and_dump"]
-    start = _floor(begin)
-    stop = _floor(end) + WINDOW
-    known = _instrument(symbol)
-    windows = build_windows(
-        trades,
-        schema.QUOTES.empty(),
-        schema.BOOKS.empty(),
-        schema.BOOK_FLOWS.empty(),
-        schema.REFERENCE_PRICES.empty(),
-        schema.FEED_GAPS.empty(),
-        schema.REJECTED_FRAMES.empty(),
-        known,
-        start,
-        stop,
+    start, stop = aligned(begin), aligned(end) + WINDOW
+    facts = Facts(
+        trades=trades,
+        quotes=schema.QUOTES.empty(),
+        books=schema.BOOKS.empty(),
+        book_flows=schema.BOOK_FLOWS.empty(),
+        reference_prices=schema.REFERENCE_PRICES.empty(),
+        feed_gaps=schema.FEED_GAPS.empty(),
+        rejected_frames=schema.REJECTED_FRAMES.empty(),
+        instruments=_instrument(symbol),
     )
-    features = build_features(windows, start, stop, settings.completeness_floor)
-    inputs = Inputs(
+    windows = facts.windows(start, stop)
+    found = build_findings(
         windows,
-        features,
+        build_features(windows, start, stop, settings.completeness_floor),
         schema.CORRELATIONS.empty(),
         schema.SCORES.empty(),
-        known,
+        facts.instruments,
+        settings,
         start,
         stop,
-        settings.completeness_floor,
+        _NO_CODE,
+        [DETECTORS["pump_and_dump"]],
     )
-    found = detector.detect(inputs, settings.thresholds(detector, known)).filter("fires")
-    for window_start in found["window_start"].sort():
+    for window_start in found["window_start"]:
         yield window_start + WINDOW
 
 
@@ -179,8 +178,3 @@ def _instrument(symbol: str) -> pl.DataFrame:
         "is_active": True,
     }
     return pl.DataFrame([row], schema=schema.INSTRUMENTS.schema)
-
-
-def _floor(moment: datetime) -> datetime:
-    epoch = datetime(1970, 1, 1, tzinfo=UTC)
-    return epoch + (moment - epoch) // WINDOW * WINDOW

@@ -7,6 +7,7 @@ What lives here: whether there is anything to do, and the order of the steps. Wh
 from __future__ import annotations
 
 import hashlib
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ from typing import Any
 import psycopg
 import structlog
 
-from sentinet_dagster.rollups.project import DbtFailed, RollupProject
+from sentinet_dagster.rollups.project import DbtFailed, RollupProject, SourceFreshness
 from sentinet_dagster.rollups.refreshing import refresh
 from sentinet_dagster.runtime.database_url import connect
 from sentinet_dagster.runtime.errors import UserError
 
-__all__ = ["deploy", "document", "prepare"]
+__all__ = ["deploy", "document", "freshness", "prepare"]
 
 log = structlog.get_logger(__name__)
 
@@ -78,6 +79,19 @@ def deploy(url: str, home: Path, *, full_refresh: bool = False) -> bool:
         refresh(connection)
     log.info("rollups deployed", fingerprint=fingerprint, seconds=round(time.perf_counter() - began, 1))
     return True
+
+
+def freshness(url: str, home: Path) -> list[SourceFreshness]:
+    """How old the facts are that rollups are made of, by the batch ledger, as dbt says.
+
+    Raises:
+        UserError: dbt failed; the message has its words.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            return RollupProject(home).freshness(url, Path(scratch))
+        except DbtFailed as error:
+            raise UserError(str(error)) from None
 
 
 def document(url: str, home: Path, folder: Path) -> Path:

@@ -1,8 +1,8 @@
 """Venues on this machine, each in its own protocol: WebSocket streams and REST.
 
-What lives here: the URLs, the command line, the life of the process. What never does: delivery
-(`venue_hub.py`), what a venue says (`venue_dialects`), where frames come from (`venue_sources.py`), the
-market (`ingest_daemon.venues.simulated`).
+What lives here: the URLs, the life of the process. What never does: the command line (`venue_arguments.py`),
+delivery (`venue_hub.py`), what a venue says (`venue_dialects`), where frames come from (`venue_sources.py`),
+the market (`ingest_daemon.venues.simulated`).
 
     ws://HOST:PORT/<market>…      what the venue has below its WebSocket address
     http://HOST:PORT/<market>…    what it has below its REST address
@@ -27,8 +27,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import uvloop
@@ -40,20 +39,14 @@ from websockets.typing import Subprotocol
 from ingest_daemon.venues import Credentials
 from ingest_daemon.venues.simulated import (
     Episode,
-    FixedScript,
-    Script,
-    SimulatedMarket,
-    demo_script,
 )
 from sentinet_dagster.runtime.errors import UserError
+from sentinet_dagster.runtime.venue_arguments import faults_of, history_of, parser, source_of
 from sentinet_dagster.runtime.venue_dialects import Answer, Caller, Dialect, dialects_of
 from sentinet_dagster.runtime.venue_faults import CALM, Faults
-from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.runtime.venue_hub import RECORDED, Client, Hub, Observe, unobserved
-from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
 from sentinet_dagster.runtime.venue_sources import (
     REST_ROOTS,
-    SimulatedSource,
     Source,
 )
 
@@ -296,149 +289,27 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """One line, as everything that the user can mend."""
-        raise UserError(message)
-
-
-def _port(text: str) -> int:
-    # The event loop takes a number above 65535 for another port, without a word.
-    if not (text.isascii() and text.isdigit() and int(text) <= 65535):
-        raise UserError(f"--port {text}: write a number from 0 to 65535")
-    return int(text)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m sentinet_dagster.runtime.venue_server",
-        description="Venues on this machine, each in its own protocol: simulated, or playing recordings.",
-    )
-    parser.add_argument("--host", default="127.0.0.1", help="where to listen (default %(default)s)")
-    parser.add_argument(
-        "--port", type=_port, default=0, help="where to listen; 0: any that is free (default)"
-    )
-    simulated = parser.add_argument_group("simulated market (unless --recording is given)")
-    simulated.add_argument(
-        "--seed", type=int, default=0, help="chooses the market and the script (default %(default)s)"
-    )
-    simulated.add_argument(
-        "--live-start-us",
-        type=int,
-        help="when the live part begins, microseconds since 1970 UTC (default: now)",
-    )
-    simulated.add_argument(
-        "--rate", type=float, default=1.0, help="multiple of the usual frames (default %(default)s)"
-    )
-    simulated.add_argument("--calm", action="store_true", help="play no episodes")
-    simulated.add_argument(
-        "--history", type=Path, metavar="DIR", help="write the minutes before as <venue>.gz there"
-    )
-    simulated.add_argument(
-        "--history-minutes", type=int, default=30, help="how far back the market begins (default %(default)s)"
-    )
-    bad = parser.add_argument_group("a bad line: shares of all messages, 0 to 1")
-    bad.add_argument("--malformed", type=float, default=0.0, help="beside these goes a damaged copy")
-    bad.add_argument("--duplicated", type=float, default=0.0, help="these come again, soon after")
-    bad.add_argument("--reordered", type=float, default=0.0, help="these come late")
-    bad.add_argument(
-        "--within", type=int, default=8, help="by how many messages at most (default %(default)s)"
-    )
-    recorded = parser.add_argument_group("recordings")
-    recorded.add_argument(
-        "--recording",
-        action="append",
-        default=[],
-        metavar="MARKET=FILE",
-        help=f"play a recording, MARKET one of {', '.join(REST_ROOTS)}; may be repeated",
-    )
-    recorded.add_argument(
-        "--speed", default="1", help="times as fast as received, or max (default %(default)s)"
-    )
-    recorded.add_argument(
-        "--close-at-end", action="store_true", help="close the sockets (code 1000) after the last line"
-    )
-    return parser
-
-
-def _recording(text: str) -> Recording:
-    market, _, path = text.partition("=")
-    if market not in REST_ROOTS or not path:
-        raise UserError(f"--recording {text}: write MARKET=FILE with MARKET one of {', '.join(REST_ROOTS)}")
-    return Recording(market, Path(path))
-
-
-def _speed(text: str) -> float | None:
-    if text == "max":
-        return None
-    try:
-        speed = float(text)
-    except ValueError:
-        speed = 0.0
-    if not 0 < speed < float("inf"):
-        raise UserError(f"--speed {text}: write a number above 0, or max")
-    return speed
-
-
-def _faults(arguments: argparse.Namespace) -> Faults:
-    try:
-        return Faults(arguments.malformed, arguments.duplicated, arguments.reordered, arguments.within)
-    except ValueError as error:
-        raise UserError(f"--{error}") from error
-
-
-def _market(arguments: argparse.Namespace, live_start_us: int) -> SimulatedMarket:
-    if arguments.history_minutes < 1:
-        raise UserError(f"--history-minutes {arguments.history_minutes}: write a whole number above 0")
-    anchor_us = (live_start_us // _SECOND_US - arguments.history_minutes * 60) * _SECOND_US
-    script: Script = FixedScript() if arguments.calm else demo_script(live_start_us, arguments.seed)
-    try:
-        return SimulatedMarket(arguments.seed, anchor_us, script, rate=arguments.rate)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 async def _run(arguments: argparse.Namespace) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     live_start_us = _now_us() if arguments.live_start_us is None else arguments.live_start_us
-    source: Source
-    if arguments.recording:
-        recordings = [_recording(text) for text in arguments.recording]
-        source = RecordingSource(recordings, _speed(arguments.speed))
-    else:
-        market = _market(arguments, live_start_us)
-        source = SimulatedSource(
-            market, live_start_us, script_from=lambda at_us: demo_script(at_us, arguments.seed)
-        )
     async with VenueServer(
-        source,
+        source_of(arguments, live_start_us),
         arguments.host,
         arguments.port,
         close_at_end=arguments.close_at_end,
-        faults=_faults(arguments),
+        faults=faults_of(arguments),
         seed=arguments.seed,
     ) as server:
         ready: dict[str, Any] = {"host": arguments.host, "port": server.port, "markets": server.markets}
         if not arguments.recording:
             ready |= {"seed": arguments.seed, "live_start_us": live_start_us}
         if arguments.history is not None:
-            ready["history"] = await asyncio.to_thread(_write_history, arguments, live_start_us)
+            ready["history"] = await asyncio.to_thread(history_of, arguments, live_start_us)
         print(json.dumps(ready), flush=True)  # noqa: T201 (how a parent process knows)
         await stop.wait()
-
-
-def _write_history(arguments: argparse.Namespace, live_start_us: int) -> list[dict[str, Any]]:
-    if arguments.recording:
-        raise UserError("--history is of the simulated market: leave it out with --recording")
-    market = _market(arguments, live_start_us)
-    try:
-        files = write_history(market, market.anchor_us, live_start_us, arguments.history)
-    except OSError as error:
-        raise UserError(f"--history {arguments.history}: {error.strerror or error}") from error
-    return [{"venue": file.venue, "path": str(file.path), "frames": file.frames} for file in files]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -446,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # A client that goes away in the middle of a handshake is nothing to write a traceback about.
     logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
     try:
-        uvloop.run(_run(_parser().parse_args(arguments)))
+        uvloop.run(_run(parser().parse_args(arguments)))
     except UserError as error:
         sys.stderr.write(f"venue server: {error}\n")
         return 2

@@ -18,8 +18,8 @@ import numpy.typing as npt
 import polars as pl
 
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Floats, Ints
-from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW, WINDOW_US
+from sentinet_dagster.surveillance.rolling import Floats, Ints, divided
+from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW
 
 __all__ = ["CORRELATION_LOOKBACK", "build_correlations"]
 
@@ -67,10 +67,9 @@ def build_correlations(features: pl.DataFrame, start: datetime, end: datetime) -
 
     there = present[:, grid.columns - columns :].T
     column, pair = np.nonzero(there[:, first] & there[:, second])
-    starts = grid.start_us + (grid.columns - columns + column) * WINDOW_US
     pairs = pl.DataFrame(
         {
-            "window_start": pl.Series(starts, dtype=pl.Int64).cast(TIME),
+            "window_start": pl.Series(grid.starts(columns)[column], dtype=pl.Int64).cast(TIME),
             "instrument_a": grid.instrument_ids[first][pair],
             "instrument_b": grid.instrument_ids[second][pair],
             "correlation": fast[fast.shape[0] - columns :][column, pair],
@@ -103,8 +102,7 @@ def _block_correlations(spans: Floats, known: npt.NDArray[np.bool_], first: Ints
     products = (exact @ exact.transpose(0, 2, 1))[:, first, second]
     common = _FAST * products - sums[:, first] * sums[:, second]
     scale = np.sqrt(spread[:, first]) * np.sqrt(spread[:, second])
-    correlation: Floats = np.divide(common, scale, out=np.full(common.shape, np.nan), where=scale > 0)
-    return correlation.clip(-1.0, 1.0)
+    return divided(common, scale).clip(-1.0, 1.0)
 
 
 def _slow_average(fast: Floats, columns: int) -> Floats:

@@ -23,6 +23,7 @@ from sentinet_dagster.surveillance.rolling import (
     Flags,
     Floats,
     carry_forward,
+    divided,
     lagged_moments,
     lagged_range,
     lagged_sums,
@@ -95,8 +96,8 @@ def build_features(
         "spread_bps_mean": now["spread_bps_mean"],
         "spread_bps_z": z_score(now["spread_bps_mean"], spread_past, MIN_SAMPLES),
         "imbalance_mean": now["imbalance_mean"],
-        "depth_imbalance": _divided(now["bid_depth_10bps"] - now["ask_depth_10bps"], depth),
-        "buy_share": _divided(now["buy_volume"], now["buy_volume"] + now["sell_volume"]),
+        "depth_imbalance": divided(now["bid_depth_10bps"] - now["ask_depth_10bps"], depth),
+        "buy_share": divided(now["buy_volume"], now["buy_volume"] + now["sell_volume"]),
         "order_trade_ratio": now["order_trade_ratio"],
         "completeness": now["completeness"],
         "is_broken": broken[:, grid.columns - columns :],
@@ -136,8 +137,7 @@ def _rsi(returns: Floats, columns: int) -> Floats:
     gains = lagged_sums(np.maximum(returns, 0.0), _RSI, columns)
     moves = lagged_sums(np.abs(returns), _RSI, columns)
     still = np.where(np.isnan(moves), np.nan, 50.0)
-    rsi: Floats = np.divide(100 * gains, moves, out=still, where=moves > 0)
-    return rsi
+    return divided(100 * gains, moves, still)
 
 
 def _volatility(returns: Floats, columns: int) -> Floats:
@@ -153,14 +153,9 @@ def _volatility(returns: Floats, columns: int) -> Floats:
 def _volume_features(volume: Floats, broken: Flags, columns: int) -> dict[str, Floats]:
     now = volume[:, volume.shape[1] - columns :]
     recent = lagged_moments(volume, broken, _VOLATILITY, columns)
-    ratio = np.where(recent.samples == _VOLATILITY, _divided(now, recent.mean), np.nan)
+    ratio = np.where(recent.samples == _VOLATILITY, divided(now, recent.mean), np.nan)
     past = lagged_moments(volume, broken, _PAST, columns)
     return {"volume_change": ratio - 1, "volume_z": z_score(now, past, MIN_SAMPLES)}
-
-
-def _divided(part: Floats, whole: Floats) -> Floats:
-    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return ratio
 
 
 def _warm_up() -> pl.Expr:

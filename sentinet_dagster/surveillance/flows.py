@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sentinet_dagster.surveillance.rolling import Flags, Floats, Ints, Runs
+from sentinet_dagster.surveillance.rolling import Flags, Floats, Ints, Runs, divided
 
 __all__ = ["FLOW_ORDER", "flow_columns"]
 
@@ -79,7 +79,7 @@ def _side_columns(flows: pl.DataFrame, places: Ints, size: int) -> _Columns:
         "{}_added_near": total("added"),
         "{}_cancelled_near": cancelled,
         "{}_traded_near": total("traded"),
-        "{}_cancel_share": np.divide(cancelled, removed, out=np.full(size, np.nan), where=removed > 0),
+        "{}_cancel_share": divided(cancelled, removed),
         "{}_fleeting_near": total("fleeting"),
         "{}_withdrawn_max": withdrawn,
         "{}_withdrawn_life_s": life / 1e6,

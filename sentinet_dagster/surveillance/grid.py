@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,9 @@ import polars as pl
 from sentinet_dagster.surveillance.rolling import Floats
 from sentinet_dagster.surveillance.schema import TIME, WINDOW, WINDOW_US
 
-__all__ = ["Grid", "aligned", "microseconds"]
+__all__ = ["Grid", "Sheet", "aligned", "microseconds"]
 
+_Value = TypeVar("_Value", np.float64, np.bool_)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -67,6 +69,11 @@ class Grid:
         """(instruments, windows)."""
         return len(self.instrument_ids), self.columns
 
+    def starts(self, last: int | None = None) -> npt.NDArray[np.int64]:
+        """The starts of the windows, or of the last so many, in microseconds."""
+        columns = self.columns if last is None else last
+        return self.start_us + np.arange(self.columns - columns, self.columns) * WINDOW_US
+
     def rows_of(self, instrument_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
         """The row of each instrument; -1 for one that is not in the grid."""
         if not len(self.instrument_ids):
@@ -101,11 +108,10 @@ class Grid:
 
         NaN becomes null: nothing here is a number that is not a number.
         """
-        columns = self.columns if last is None else last
-        starts = self.start_us + (np.arange(self.columns - columns, self.columns) * WINDOW_US)
+        starts = self.starts(last)
         frame = pl.DataFrame(
             {
-                "instrument_id": np.tile(self.instrument_ids.astype(np.int16), columns),
+                "instrument_id": np.tile(self.instrument_ids.astype(np.int16), len(starts)),
                 "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
                     TIME
                 ),
@@ -113,3 +119,55 @@ class Grid:
             }
         )
         return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
+
+
+class Sheet:
+    """The columns of a frame as matrices that all end at one time, each made once, however many ask for it.
+
+    A matrix goes as far back as the frame does; before that nothing is known. They are read-only.
+    """
+
+    def __init__(self, frame: pl.DataFrame, instrument_ids: pl.Series, end: datetime) -> None:
+        """`frame` has the columns instrument_id and window_start; rows of other instruments are left out."""
+        first = frame["window_start"].min()
+        assert first is None or isinstance(first, datetime)
+        self._frame = frame
+        self._end = end
+        self._grid = Grid.spanning(instrument_ids, end if first is None else min(first, end), end)
+        rows = self._grid.rows_of(frame["instrument_id"].to_numpy())
+        columns = self._grid.columns_of(frame["window_start"].to_physical().to_numpy())
+        self._inside = (rows >= 0) & (columns >= 0)
+        self._places = rows[self._inside], columns[self._inside]
+        self._columns: dict[str, Floats] = {}
+
+    def grid_since(self, start: datetime) -> Grid:
+        """The grid of the instruments over [start, end).
+
+        Raises:
+            ValueError: start is not the start of a window, or end lies before it.
+        """
+        return Grid.spanning(pl.Series(self._grid.instrument_ids), start, self._end)
+
+    def column(self, name: str, last: int) -> Floats:
+        """A column's last so many windows; NaN where null or absent."""
+        if name not in self._columns:
+            matrix = np.full(self._grid.shape, np.nan)
+            values = self._frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
+            matrix[self._places] = values[self._inside]
+            self._columns[name] = matrix
+        return self._last(self._columns[name], last, np.nan)
+
+    def present(self, last: int) -> npt.NDArray[np.bool_]:
+        """Which of the last so many windows the frame has a row for."""
+        there = np.zeros(self._grid.shape, dtype=np.bool_)
+        there[self._places] = True
+        return self._last(there, last, False)
+
+    def _last(self, matrix: npt.NDArray[_Value], last: int, unknown: float) -> npt.NDArray[_Value]:
+        missing = last - matrix.shape[1]
+        if missing > 0:
+            before = np.full((len(matrix), missing), unknown, dtype=matrix.dtype)
+            matrix = np.concatenate((before, matrix), axis=1)
+        found = matrix[:, matrix.shape[1] - last :]
+        found.flags.writeable = False
+        return found

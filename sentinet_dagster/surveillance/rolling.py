@@ -29,6 +29,7 @@ __all__ = [
     "Moments",
     "Runs",
     "carry_forward",
+    "divided",
     "lagged_greatest",
     "lagged_medians",
     "lagged_moments",
@@ -184,6 +185,19 @@ def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:
         values - past.mean, past.deviation, out=np.full(values.shape, np.nan), where=is_known
     )
     return z
+
+
+def divided(
+    part: npt.NDArray[np.number], whole: npt.NDArray[np.number], otherwise: float | Floats = np.nan
+) -> Floats:
+    """part / whole where `whole` is more than nothing.
+
+    >>> divided(np.array([1.0, 1.0, 1.0]), np.array([4.0, 0.0, np.nan]))
+    array([0.25,  nan,  nan])
+    """
+    out = np.broadcast_to(np.float64(otherwise), np.shape(part)).copy()
+    ratio: Floats = np.divide(part, whole, out=out, where=whole > 0)
+    return ratio
 
 
 def lagged_sums(values: Floats, length: int, columns: int) -> Floats:

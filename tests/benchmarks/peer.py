@@ -35,7 +35,7 @@ from sentinet_dagster.runtime.pace import spread
 from sentinet_dagster.runtime.scratch import scratch_database
 
 WRITER = Path(__file__).with_name("peer_writer.py")
-AT_ONCE_PER_S = 200_000.0  # more than either takes
+AT_ONCE_PER_S = 1_000_000.0  # more than either takes
 PATIENCE_S = 120.0
 TABLES = """
 create table trades (

@@ -73,5 +73,4 @@ def batch(events: Sequence[Event]) -> Batch:
         rejected_frames=only(RejectedFrame),
         rows=len(events),
         bytes=len(events) * 100,
-        oldest_received_at=0,
     )

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 import pytest
 
 from ingest_daemon.events import Trade
@@ -46,3 +47,42 @@ def test_rollups_are_deployed_refreshed_rebuilt_and_told_of(
     assert (
         "trade_bars_7m is no rollup with rows of its own; there are book_depth_1m" in capsys.readouterr().err
     )
+
+
+def test_how_old_the_facts_are_is_told_by_the_ledger(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trades just now, quotes a while ago, books long ago, reference prices within bounds of their own."""
+    monkeypatch.setenv("SENTINET_DATABASE_URL", database_url)
+    with psycopg.connect(database_url) as connection:
+        connection.execute(
+            """
+            insert into ops.ingest_batches (
+                venue, relation, rows, duplicates, bytes, touched, max_received_at, committed_at
+            )
+            select 'binance', relation, 1, 0, 1, '{}', now(), clock_timestamp() - age
+            from (values
+                ('trades', interval '0 s'), ('trades', interval '1 day'),
+                ('quotes', interval '20 minutes'),
+                ('books', interval '3 hours'),
+                ('reference_prices', interval '30 minutes')
+            ) as batches (relation, age)
+            """
+        )
+
+    def sources(exit_code: int) -> dict[str, str]:
+        assert run(["rollups", "freshness", "--json"]) == exit_code
+        found = json.loads(capsys.readouterr().out)["sources"]
+        assert all((each["loaded_at"] is None) == (each["status"] == "never") for each in found)
+        return {each["relation"]: each["status"] for each in found}
+
+    assert sources(1) == {
+        "market.book_flows": "never",
+        "market.books": "error",
+        "market.quotes": "warn",
+        "market.reference_prices": "pass",
+        "market.trades": "pass",
+    }
+    with psycopg.connect(database_url) as connection:
+        connection.execute("update ops.ingest_batches set committed_at = clock_timestamp()")
+    assert set(sources(0).values()) == {"never", "pass"}

@@ -1,4 +1,4 @@
-"""The relations of `surveillance/schema.py` are the tables that the migrations make."""
+"""The relations of `surveillance/schema/` are the tables that the migrations make."""
 
 from __future__ import annotations
 

@@ -275,6 +275,21 @@ def test_what_the_schema_refuses_is_rejected_and_leaves_no_trace(
     assert store.write(batch_of(trade(1))).rows == {"trades": 1}
 
 
+def test_a_batch_without_its_ledger_is_not_written_and_the_store_goes_on(
+    store: Store, reader: psycopg.Connection[Any]
+) -> None:
+    reader.execute("alter table ops.ingest_batches add constraint none check (rows < 0)")
+    with pytest.raises(StoreRejected, match="none"):
+        store.write(batch_of(trade(1)))
+    assert reader.execute("select count(*) from market.trades").fetchone() == (0,)
+    with pytest.raises(StoreRejected, match="none"):
+        store.write(batch_of(trade(1)))
+
+    reader.execute("alter table ops.ingest_batches drop constraint none")
+    assert store.write(batch_of(trade(1))).rows == {"trades": 1}
+    assert counts(reader, "trades") == [(1, 0)]
+
+
 def test_a_lost_connection_is_unavailable_and_then_opened_anew(
     store: Store, reader: psycopg.Connection[Any]
 ) -> None:

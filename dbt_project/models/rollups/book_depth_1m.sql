@@ -1,20 +1,25 @@
 {{ config(materialized='continuous_aggregate', bucket_width='1 minute', facts=['books']) }}
 
 select
-    instrument_id,
-    {{ bucket_of('1 minute', 'time') }} as bucket,
+    books.instrument_id,
+    {{ bucket_of('1 minute', 'books.time') }} as bucket,
     count(*) as book_count,
     avg(
-        {{ target.schema }}.depth_within_10bps(bid_prices, bid_sizes, (bid_prices[1] + ask_prices[1]) / 2)
-        order by time, update_id
+        {{ target.schema }}.depth_within_10bps(
+            books.bid_prices, books.bid_sizes, (books.bid_prices[1] + books.ask_prices[1]) / 2
+        )
+        order by books.time, books.update_id
     ) as bid_depth_10bps,
     avg(
-        {{ target.schema }}.depth_within_10bps(ask_prices, ask_sizes, (bid_prices[1] + ask_prices[1]) / 2)
-        order by time, update_id
+        {{ target.schema }}.depth_within_10bps(
+            books.ask_prices, books.ask_sizes, (books.bid_prices[1] + books.ask_prices[1]) / 2
+        )
+        order by books.time, books.update_id
     ) as ask_depth_10bps,
-    count(occurred_at) as timed_count,
-    sum({{ milliseconds_of('(received_at - occurred_at)') }} order by time, update_id) as latency_ms_sum,
-    max({{ milliseconds_of('(received_at - occurred_at)') }}) as latency_ms_max
-from {{ source('market', 'books') }}
-where {{ in_range('time') }}
+    count(books.occurred_at) as timed_count,
+    sum(
+        {{ milliseconds_of('(books.received_at - books.occurred_at)') }} order by books.time, books.update_id
+    ) as latency_ms_sum,
+    max({{ milliseconds_of('(books.received_at - books.occurred_at)') }}) as latency_ms_max
+{{ from_judged('books', 'books.update_id') }}
 group by 1, 2

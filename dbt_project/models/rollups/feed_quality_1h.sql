@@ -101,12 +101,34 @@ gaps as (
     group by 1, 2
 ),
 
+-- A fact that is set aside counts as a frame that was refused at its time, as in judgement.
+refused_frames as (
+    select
+        venue,
+        instrument_id,
+        received_at,
+        frames
+    from {{ source('market', 'rejected_frames') }}
+    where {{ in_range('received_at') }}
+    union all
+    select
+        null as venue,
+        instrument_id,
+        time as received_at,
+        1 as frames
+    from {{ source('surveillance', 'quarantined_facts') }}
+    where
+        relation in ('market.trades', 'market.quotes', 'market.books')
+        and lifted_at is null
+        and {{ in_range('time') }}
+),
+
 refused as (
     select
         instruments.instrument_id,
         {{ bucket_of('1 hour', 'frames.received_at') }} as bucket,
         sum(frames.frames)::bigint as refused_frames
-    from {{ source('market', 'rejected_frames') }} as frames
+    from refused_frames as frames
     inner join instruments
         on
             instruments.is_active
@@ -114,7 +136,6 @@ refused as (
                 frames.instrument_id = instruments.instrument_id
                 or (frames.instrument_id is null and frames.venue = instruments.venue)
             )
-    where {{ in_range('frames.received_at') }}
     group by 1, 2
 ),
 

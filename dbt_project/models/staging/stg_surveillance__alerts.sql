@@ -7,15 +7,23 @@ select
     instruments.symbol,
     alerts.window_start,
     alerts.window_end,
+    alerts.last_window_start,
+    alerts.closes_at,
+    alerts.windows_fired,
     alerts.raised_at,
     alerts.severity,
     alerts.score,
     alerts.threshold,
+    alerts.peak_score,
+    alerts.peak_window_start,
     alerts.summary,
     alerts.evidence_level,
     alerts.completeness,
     alerts.model_id,
+    alerts.incident_id,
     alerts.state,
-    {{ disposition_of('alerts') }} as disposition
+    alerts.disposition,
+    alerts.superseded_by,
+    alerts.changed_at
 from {{ source('surveillance', 'alerts') }} as alerts
 inner join {{ source('market', 'instruments') }} as instruments on alerts.instrument_id = instruments.instrument_id

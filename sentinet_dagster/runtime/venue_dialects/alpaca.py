@@ -6,7 +6,6 @@ neither symbol nor channel. Books have no number: the first message is the whole
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +14,6 @@ from ingest_daemon.venues.simulated import SimulatedInstrument
 from sentinet_dagster.runtime.venue_dialects.base import Caller, Reply, Saying, instant, strings_in
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
 from sentinet_dagster.runtime.venue_dialects.item_lists import Item, ItemListDialect, items
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins, stocks
 
 __all__ = ["AlpacaDialect", "alpaca_crypto", "alpaca_iex"]
@@ -44,7 +42,6 @@ class AlpacaDialect(ItemListDialect):
         self.protocol, self.path = protocol, path
         self._is_crypto = protocol == "alpaca_crypto"
         self._channels = ("trades", "quotes", _BOOKS) if self._is_crypto else ("trades", "quotes")
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
 
     def account_in(self, request: Mapping[str, Any]) -> tuple[str, str | None]:
         """Both are wanted."""

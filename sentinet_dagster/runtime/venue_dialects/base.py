@@ -7,6 +7,7 @@ What lives here: the protocol, the state of a caller, what dialects of sockets s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import msgspec
 
 from ingest_daemon.venues import Credentials
 from sentinet_dagster.runtime.venue_dialects.facts import Fact, Fill, Instrument, fact_of
+from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.products import Product
 from sentinet_dagster.runtime.venue_sources import SourceFrame
 
@@ -147,6 +149,7 @@ class StreamDialect(ABC):
         for product in products:
             self._told_of.setdefault(product.source, []).append(product)
         self._by_symbol = {product.symbol: product for product in products}
+        self._ladders: defaultdict[str, Ladder] = defaultdict(Ladder)  # of the streams that tell changes
 
     def refuses(self, path: str, query: Mapping[str, str]) -> Answer | None:  # noqa: ARG002 (some look at it)
         """A socket is at one path."""

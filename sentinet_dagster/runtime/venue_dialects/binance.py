@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from http import HTTPStatus
 from typing import Any
@@ -36,7 +36,6 @@ from sentinet_dagster.runtime.venue_dialects.facts import (
     Top,
     fact_of,
 )
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import (
     Product,
@@ -57,7 +56,7 @@ _DEPTH_LIMITS = range(1, 5001)
 _MOST_TRADES = 1_000
 
 
-class _BinanceBase(RemembersTrades):
+class _BinanceBase(RemembersTrades, ABC):
     """Requests and addresses, which the three markets share."""
 
     market: str
@@ -103,15 +102,17 @@ class _BinanceBase(RemembersTrades):
             case _:
                 return not_found(path)
 
+    @abstractmethod
     def _symbols(self) -> Sequence[str]:
-        raise NotImplementedError
+        """What is traded."""
 
+    @abstractmethod
     async def _depth(self, symbol: str, limit: int) -> bytes:
-        raise NotImplementedError
+        """The snapshot of a book. Raises LookupError: there is none yet."""
 
+    @abstractmethod
     def _product(self, symbol: str) -> Product | None:
         """Its contracts, where trades are told in some."""
-        raise NotImplementedError
 
     def _answer_trades(self, name: str, query: Mapping[str, str]) -> Answer:
         symbol = query.get("symbol", "")
@@ -233,7 +234,6 @@ class CoinMarginedDialect(_BinanceBase, StreamDialect):
         protocol = self.protocol
         StreamDialect.__init__(self, products)
         self.protocol = protocol
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
         self._tops: dict[str, Top] = {}
 
     def tell(self, product: Product, fact: Fact) -> Iterator[Saying]:

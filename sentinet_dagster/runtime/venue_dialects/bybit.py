@@ -6,7 +6,6 @@ then deltas whose number counts up by one. A trade's id is a UUID, on spot a num
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -25,7 +24,6 @@ from sentinet_dagster.runtime.venue_dialects.base import (
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins, inverse_perpetuals, perpetuals
 
@@ -49,7 +47,6 @@ class BybitDialect(StreamDialect, RemembersTrades):
             channels.append("tickers")
         self._channels = set(channels)
         self._books = [channel for channel in channels if channel.startswith("orderbook.")]
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
 
     def hear(self, caller: Caller, message: str | bytes) -> Reply:
         """`ping`, subscribe, unsubscribe."""

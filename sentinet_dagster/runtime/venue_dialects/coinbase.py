@@ -6,7 +6,6 @@ subscribes to matches first hears of the last one before; ids count up by one. B
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,7 +25,6 @@ from sentinet_dagster.runtime.venue_dialects.base import (
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins
 
@@ -42,10 +40,6 @@ class CoinbaseDialect(StreamDialect, RemembersTrades):
     protocol = "coinbase"
     path = ""
     unit_us = 1
-
-    def __init__(self, products: Sequence[Product], account: Credentials | None = None) -> None:
-        super().__init__(products, account)
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
 
     def hear(self, caller: Caller, message: str | bytes) -> Reply:
         """Subscribe, unsubscribe; the answer is all that is subscribed then."""

@@ -7,7 +7,6 @@ numbers with all their digits, of which a book's CRC32 is made: the best ten ask
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,7 +27,6 @@ from sentinet_dagster.runtime.venue_dialects.base import (
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins
 
@@ -51,10 +49,6 @@ class KrakenDialect(StreamDialect, RemembersTrades):
     protocol = "kraken"
     path = "/v2"
     unit_us = 1
-
-    def __init__(self, products: Sequence[Product], account: Credentials | None = None) -> None:
-        super().__init__(products, account)
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
 
     def greet(self, caller: Caller) -> Reply:  # noqa: ARG002
         """How the system is."""

@@ -7,7 +7,6 @@ What lives here: the venue's words. Each argument of a request is answered by it
 from __future__ import annotations
 
 import zlib
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any
@@ -25,7 +24,6 @@ from sentinet_dagster.runtime.venue_dialects.base import (
     text_of,
 )
 from sentinet_dagster.runtime.venue_dialects.facts import Best, Fact, Fill, Level, Mark, Top
-from sentinet_dagster.runtime.venue_dialects.ladders import Ladder
 from sentinet_dagster.runtime.venue_dialects.past import RemembersTrades, whole_number
 from sentinet_dagster.runtime.venue_dialects.products import Product, coins, perpetuals
 
@@ -47,7 +45,6 @@ class OkxDialect(StreamDialect, RemembersTrades):
 
     def __init__(self, products: Sequence[Product], account: Credentials | None = None) -> None:
         super().__init__(products, account)
-        self._ladders: dict[str, Ladder] = defaultdict(Ladder)
         self._streams = {f"{channel}:{p.symbol}" for p in products for channel in _OF_ALL}
         for product in products:
             if product.kind == "perpetual":

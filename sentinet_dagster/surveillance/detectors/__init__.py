@@ -20,6 +20,7 @@ from sentinet_dagster.surveillance.detectors.flash_crash import FLASH_CRASH
 from sentinet_dagster.surveillance.detectors.funding_anomaly import FUNDING_ANOMALY
 from sentinet_dagster.surveillance.detectors.isolation_forest import ISOLATION_FOREST
 from sentinet_dagster.surveillance.detectors.layering import LAYERING
+from sentinet_dagster.surveillance.detectors.lead_lag_break import LEAD_LAG_BREAK
 from sentinet_dagster.surveillance.detectors.marking_the_close import MARKING_THE_CLOSE
 from sentinet_dagster.surveillance.detectors.momentum_ignition import MOMENTUM_IGNITION
 from sentinet_dagster.surveillance.detectors.pair_divergence import PAIR_DIVERGENCE
@@ -52,6 +53,7 @@ _ENTRIES: Final[tuple[Detector, ...]] = (
     FUNDING_ANOMALY,
     ISOLATION_FOREST,
     LAYERING,
+    LEAD_LAG_BREAK,
     MARKING_THE_CLOSE,
     MOMENTUM_IGNITION,
     PAIR_DIVERGENCE,

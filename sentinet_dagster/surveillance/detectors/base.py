@@ -1,4 +1,4 @@
-"""What a detector is: the protocol, what it is given, and the shape of what it answers.
+"""What a detector is, what it is given, and the shape of what it answers.
 
 What lives here: the seam. What never does: a rule about a market, and a decision to raise an alert. A
 detector says of each window how far it is from ordinary and whether its conditions hold; `findings.py` and
@@ -11,16 +11,16 @@ not import detectors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
-from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.grid import Grid, Sheet
 from sentinet_dagster.surveillance.rolling import Flags, Floats, unbroken
 from sentinet_dagster.surveillance.schema import VERDICTS
 
@@ -31,6 +31,7 @@ __all__ = [
     "Inputs",
     "Lookback",
     "Thresholds",
+    "graded",
     "limit",
     "limits",
     "strongest",
@@ -95,6 +96,7 @@ class Inputs:
     start: datetime
     end: datetime
     completeness_floor: float
+    _sheets: dict[str, Sheet] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of the windows that are to be judged: those in [start, end)."""
@@ -103,64 +105,62 @@ class Inputs:
     def grid(self, lookback: timedelta) -> Grid:
         """The grid of all instruments that have windows over [start - lookback, end), of one relation's
         look-back."""
-        return Grid.spanning(self.windows["instrument_id"], self.start - lookback, self.end)
+        return self._sheet("windows").grid_since(self.start - lookback)
+
+    def of_windows(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
+        """Columns of the windows as matrices of a grid of `grid()`, read-only: other detectors share them."""
+        sheet = self._sheet("windows")
+        return {name: sheet.column(name, grid.columns) for name in names}
+
+    def of_features(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
+        """Columns of the features, likewise."""
+        sheet = self._sheet("features")
+        return {name: sheet.column(name, grid.columns) for name in names}
 
     def broken(self, grid: Grid) -> Flags:
         """Where there is no window, or one less whole than the floor: nothing before it is anybody's past."""
-        values, present = grid.matrices(self.windows, ["completeness"])
-        return ~present | (values["completeness"] < self.completeness_floor)
+        sheet = self._sheet("windows")
+        less_whole = sheet.column("completeness", grid.columns) < self.completeness_floor
+        return ~sheet.present(grid.columns) | less_whole
+
+    def _sheet(self, name: Literal["windows", "features"]) -> Sheet:
+        """Two dozen detectors ask for the same columns: each is spread over the grid once."""
+        if name not in self._sheets:
+            frame: pl.DataFrame = getattr(self, name)
+            self._sheets[name] = Sheet(frame, self.windows["instrument_id"], self.end)
+        return self._sheets[name]
 
     def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
         """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
         return unbroken(self.broken(grid), length, columns)
 
 
-class Detector(Protocol):
-    """One rule. `version` grows when its meaning does: an alert's identity includes it."""
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """One rule: what it is called and needs, what it says of windows, and how it says it to people."""
 
-    @property
-    def name(self) -> str:
-        """The abuse or break, as in config/surveillance.yaml and `surveillance.alerts.detector`."""
+    name: str
+    """The abuse or break, as in config/surveillance.yaml and `surveillance.alerts.detector`."""
+    version: int
+    """1, 2, … It grows when the rule's meaning does: an alert's identity includes it."""
+    evidence_level: EvidenceLevel
+    """What a verdict rests on."""
+    thresholds: type[Thresholds]
+    """The class of its thresholds, with their defaults and meaning."""
+    detect: Callable[[Inputs, pl.DataFrame], pl.DataFrame]
+    """What it says of the windows of [inputs.start, inputs.end): `verdicts(...)`.
 
-    @property
-    def version(self) -> int:
-        """1, 2, …"""
-
-    @property
-    def evidence_level(self) -> EvidenceLevel:
-        """What a verdict rests on."""
-
-    @property
-    def lookback(self) -> Lookback:
-        """How far before a window its verdict depends on the frames of `Inputs`, each by itself."""
-
-    @property
-    def thresholds(self) -> type[Thresholds]:
-        """The class of its thresholds, with their defaults and meaning."""
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """What it says of the windows of [inputs.start, inputs.end).
-
-        A verdict on a window depends on nothing outside [window - lookback, window] of each relation, and not
-        on inputs.start.
-
-        Args:
-            inputs: the judged past.
-            thresholds: one row an instrument for which the detector is enabled: instrument_id, and a column
-                `limit(name)` for each threshold.
-
-        Returns:
-            `verdicts(...)`: at most one row an instrument and window. A window of which nothing can be said
-            (warming up, nothing traded) has no row; one that is in order may have none.
-        """
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """One sentence with the numbers that fired.
-
-        Args:
-            symbol: the instrument's canonical symbol.
-            finding: score, threshold, and the fields of `evidence`.
-        """
+    It is given the judged past, and its thresholds: one row an instrument for which it is enabled, with
+    instrument_id and a column `limit(name)` for each. It answers with at most one row an instrument and
+    window. A window of which nothing can be said (warming up, nothing traded) has no row; one that is in
+    order may have none. A verdict depends on nothing outside [window - lookback, window] of each relation,
+    and not on inputs.start.
+    """
+    summary: Callable[[str, Evidence], str]
+    """One sentence with the numbers that fired, of the instrument's canonical symbol and the finding: score,
+    threshold, and the fields of `evidence`."""
+    lookback: Lookback = Lookback()
+    """How far before a window its verdict depends on the frames of `Inputs`, each by itself."""
 
 
 def limit(name: str) -> str:
@@ -196,6 +196,11 @@ def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> p
         .sort(*by, "fires", size, tie, descending=[False, False, True, True, False], nulls_last=True)
         .unique(by, keep="first", maintain_order=True)
     )
+
+
+def graded(critical: pl.Expr | str) -> pl.Expr:
+    """The severity of a rule with two steps: critical where the condition holds, else a warning."""
+    return pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning"))
 
 
 def verdicts(

@@ -18,7 +18,6 @@ Source: the product's first specification (issue 6); Makarov and Schoar, "Tradin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -26,11 +25,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     strongest,
     verdicts,
@@ -46,6 +46,9 @@ _SHORT: Final = 12
 _PAST: Final = 240
 _MIN_SAMPLES: Final = 60
 _CARRY: Final = 12
+_LOOKBACK: Final = Lookback(
+    windows=(_LONG + _PAST + _CARRY) * WINDOW, features=(_LONG + _PAST + _CARRY) * WINDOW
+)
 
 
 class BasisStressThresholds(Thresholds, frozen=True):
@@ -57,50 +60,38 @@ class BasisStressThresholds(Thresholds, frozen=True):
     critical_z: float = Field(default=3.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class BasisStress:
-    """The detector; see the module. Its score is the least |z| of the span that fired."""
-
-    name: str = "basis_stress"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(
-        windows=(_LONG + _PAST + _CARRY) * WINDOW, features=(_LONG + _PAST + _CARRY) * WINDOW
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is the least |z| of the span that fired."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    measured = _measured(inputs, grid)
+    long, short = pl.col("long_bps").abs(), pl.col("short_bps").abs()
+    long_z, short_z = pl.col("long_z"), pl.col("short_z")
+    critical = (short > pl.col(limit("critical_bps"))) & (short_z > pl.col(limit("critical_z")))
+    warning = (long > pl.col(limit("warning_bps"))) & (long_z > pl.col(limit("warning_z")))
+    held_s = pl.when("is_critical").then(_SHORT * WINDOW.seconds).otherwise(_LONG * WINDOW.seconds)
+    judged = (
+        measured.join(thresholds, on="instrument_id")
+        .with_columns(is_critical=critical)
+        .with_columns(held_s=held_s)
     )
-    thresholds: type[Thresholds] = BasisStressThresholds
+    told = strongest(judged, critical | warning, pl.col("basis_bps").abs(), "reference")
+    return verdicts(
+        told,
+        score=pl.when("is_critical").then(short_z).otherwise(long_z),
+        threshold=pl.when("is_critical").then(limit("critical_z")).otherwise(limit("warning_z")),
+        severity=graded("is_critical"),
+        fires=pl.col("fires"),
+        evidence=pl.struct("basis_bps", "basis_z", "usual_bps", "reference", "held_s"),
+    )
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        measured = _measured(inputs, grid)
-        long, short = pl.col("long_bps").abs(), pl.col("short_bps").abs()
-        long_z, short_z = pl.col("long_z"), pl.col("short_z")
-        critical = (short > pl.col(limit("critical_bps"))) & (short_z > pl.col(limit("critical_z")))
-        warning = (long > pl.col(limit("warning_bps"))) & (long_z > pl.col(limit("warning_z")))
-        held_s = pl.when("is_critical").then(_SHORT * WINDOW.seconds).otherwise(_LONG * WINDOW.seconds)
-        judged = (
-            measured.join(thresholds, on="instrument_id")
-            .with_columns(is_critical=critical)
-            .with_columns(held_s=held_s)
-        )
-        told = strongest(judged, critical | warning, pl.col("basis_bps").abs(), "reference")
-        return verdicts(
-            told,
-            score=pl.when("is_critical").then(short_z).otherwise(long_z),
-            threshold=pl.when("is_critical").then(limit("critical_z")).otherwise(limit("warning_z")),
-            severity=pl.when("is_critical").then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=pl.col("fires"),
-            evidence=pl.struct("basis_bps", "basis_z", "usual_bps", "reference", "held_s"),
-        )
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["basis_bps"] > 0 else "below"
-        return (
-            f"{symbol} {abs(finding['basis_bps']):.1f} bps {side} its {finding['reference']} for "
-            f"{finding['held_s']} s ({abs(finding['basis_z']):.1f} σ from the usual "
-            f"{finding['usual_bps']:.1f} bps)"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["basis_bps"] > 0 else "below"
+    return (
+        f"{symbol} {abs(finding['basis_bps']):.1f} bps {side} its {finding['reference']} for "
+        f"{finding['held_s']} s ({abs(finding['basis_z']):.1f} σ from the usual "
+        f"{finding['usual_bps']:.1f} bps)"
+    )
 
 
 def _measured(inputs: Inputs, grid: Grid) -> pl.DataFrame:
@@ -110,8 +101,8 @@ def _measured(inputs: Inputs, grid: Grid) -> pl.DataFrame:
     known = known.filter(pl.Series(rows >= 0))
     rows = rows[rows >= 0]
     broken = inputs.broken(grid)
-    price = grid.matrices(inputs.features, ["price"])[0]["price"]
-    said, _ = grid.matrices(inputs.windows, ["mark_close", "index_close"])
+    price = inputs.of_features(grid, ["price"])["price"]
+    said = inputs.of_windows(grid, ["mark_close", "index_close"])
     width = grid.columns - _CARRY
     references = {
         name: carry_forward(said[column], broken, _CARRY, width)[rows]
@@ -163,4 +154,12 @@ def _basis(own: Grid, basis: Floats, broken: Flags, reference: str) -> pl.DataFr
     return own.frame(held, columns).with_columns(reference=pl.lit(reference))
 
 
-BASIS_STRESS = BasisStress()
+BASIS_STRESS = Detector(
+    name="basis_stress",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=BasisStressThresholds,
+    detect=_detect,
+    summary=_summary,
+)

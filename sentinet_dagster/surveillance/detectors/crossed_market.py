@@ -13,17 +13,15 @@ Source: Regulation NMS, rule 610(d) on locked and crossed markets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
-    Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -37,34 +35,28 @@ class CrossedMarketThresholds(Thresholds, frozen=True):
     crossed_bps: float = Field(default=0.5, ge=0)
 
 
-@dataclass(frozen=True, slots=True)
-class CrossedMarket:
-    """The detector; see the module."""
-
-    name: str = "crossed_market"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback()
-    thresholds: type[Thresholds] = CrossedMarketThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        crossed = pl.col("crossed_bps")
-        frame = inputs.judged(inputs.windows).with_columns(crossed_bps=-pl.col("spread_bps_min"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id").filter(crossed > 0),
-            score=crossed,
-            threshold=pl.col(limit("crossed_bps")),
-            severity=pl.when(pl.col("spread_bps_mean") < 0)
-            .then(pl.lit("critical"))
-            .otherwise(pl.lit("warning")),
-            fires=crossed > pl.col(limit("crossed_bps")),
-            evidence=pl.struct("crossed_bps", "spread_bps_mean", pl.col("quote_count").cast(pl.Int64)),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return f"{symbol} was bid up to {finding['crossed_bps']:.1f} bps above its ask"
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    crossed = pl.col("crossed_bps")
+    frame = inputs.judged(inputs.windows).with_columns(crossed_bps=-pl.col("spread_bps_min"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id").filter(crossed > 0),
+        score=crossed,
+        threshold=pl.col(limit("crossed_bps")),
+        severity=graded(pl.col("spread_bps_mean") < 0),
+        fires=crossed > pl.col(limit("crossed_bps")),
+        evidence=pl.struct("crossed_bps", "spread_bps_mean", pl.col("quote_count").cast(pl.Int64)),
+    )
 
 
-CROSSED_MARKET = CrossedMarket()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return f"{symbol} was bid up to {finding['crossed_bps']:.1f} bps above its ask"
+
+
+CROSSED_MARKET = Detector(
+    name="crossed_market",
+    version=1,
+    evidence_level="L1",
+    thresholds=CrossedMarketThresholds,
+    detect=_detect,
+    summary=_summary,
+)

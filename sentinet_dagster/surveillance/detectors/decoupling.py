@@ -16,16 +16,13 @@ Source: the break of a correlation regime as in pairs trading (Gatev, Goetzmann,
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
-    Lookback,
     Thresholds,
     limit,
     verdicts,
@@ -41,43 +38,36 @@ class DecouplingThresholds(Thresholds, frozen=True):
     correlation: float = Field(default=0.2, gt=-1, lt=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Decoupling:
-    """The detector; see the module. Its score is the drop, usual - now, of the pair that fell furthest."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """Only windows in which a pair broke have a row.
 
-    name: str = "decoupling"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback()
-    thresholds: type[Thresholds] = DecouplingThresholds
+    The score is the drop, usual - now, of the pair that fell furthest.
+    """
+    pairs = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+    broken = _attributed(pairs, pairs.filter("is_broken"))
+    fallen = broken.group_by("window_start", "instrument_id").agg(
+        pl.len().cast(pl.Int64).alias("mates"),
+        pl.col("correlation", "correlation_slow", "least_drop", "drop")
+        .sort_by("drop", "mate", descending=[True, False])
+        .first(),
+        pl.struct("mate", "correlation", "correlation_slow").sort_by("mate").alias("pairs"),
+    )
+    return verdicts(
+        fallen.sort("window_start", "instrument_id"),
+        score=pl.col("drop"),
+        threshold=pl.col("least_drop"),
+        severity=pl.lit("warning"),
+        fires=pl.lit(True),
+        evidence=pl.struct("mates", "correlation", "correlation_slow", "pairs"),
+    )
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. Only windows in which a pair broke have a row."""
-        pairs = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
-        broken = _attributed(pairs, pairs.filter("is_broken"))
-        fallen = broken.group_by("window_start", "instrument_id").agg(
-            pl.len().cast(pl.Int64).alias("mates"),
-            pl.col("correlation", "correlation_slow", "least_drop", "drop")
-            .sort_by("drop", "mate", descending=[True, False])
-            .first(),
-            pl.struct("mate", "correlation", "correlation_slow").sort_by("mate").alias("pairs"),
-        )
-        return verdicts(
-            fallen.sort("window_start", "instrument_id"),
-            score=pl.col("drop"),
-            threshold=pl.col("least_drop"),
-            severity=pl.lit("warning"),
-            fires=pl.lit(True),
-            evidence=pl.struct("mates", "correlation", "correlation_slow", "pairs"),
-        )
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        mates = finding["mates"]
-        return (
-            f"{symbol} no longer moves with {mates} instrument{'s' if mates > 1 else ''}: correlation "
-            f"{finding['correlation']:.2f}, usually {finding['correlation_slow']:.2f}"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    mates = finding["mates"]
+    return (
+        f"{symbol} no longer moves with {mates} instrument{'s' if mates > 1 else ''}: correlation "
+        f"{finding['correlation']:.2f}, usually {finding['correlation_slow']:.2f}"
+    )
 
 
 def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -133,4 +123,11 @@ def _attributed(pairs: pl.DataFrame, broken: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-DECOUPLING = Decoupling()
+DECOUPLING = Detector(
+    name="decoupling",
+    version=1,
+    evidence_level="derived",
+    thresholds=DecouplingThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -15,7 +15,6 @@ Source: the product's first specification (issue 6): depth within 10 bps below 5
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,15 +22,16 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_greatest, lagged_moments
+from sentinet_dagster.surveillance.rolling import divided, lagged_greatest, lagged_moments
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["DEPTH_STRESS"]
@@ -39,6 +39,7 @@ __all__ = ["DEPTH_STRESS"]
 _PAST: Final = 60
 _HELD: Final = 2
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(windows=(_PAST + _HELD) * WINDOW)
 
 
 class DepthStressThresholds(Thresholds, frozen=True):
@@ -49,47 +50,45 @@ class DepthStressThresholds(Thresholds, frozen=True):
     share: float = Field(default=0.5, gt=0, lt=1)
 
 
-@dataclass(frozen=True, slots=True)
-class DepthStress:
-    """The detector; see the module. Its score is the missing share of the usual depth."""
-
-    name: str = "depth_stress"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L2"
-    lookback: Lookback = Lookback(windows=(_PAST + _HELD) * WINDOW)
-    thresholds: type[Thresholds] = DepthStressThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST - _HELD
-        seen, _ = grid.matrices(inputs.windows, ["bid_depth_10bps", "ask_depth_10bps"])
-        depth = seen["bid_depth_10bps"] + seen["ask_depth_10bps"]
-        early = slice(None, 1 - _HELD)
-        past = lagged_moments(depth[:, early], inputs.broken(grid)[:, early], _PAST, columns)
-        usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
-        # The greatest of the two windows: both must be thin.
-        held = lagged_greatest(np.where(np.isnan(depth), np.inf, depth), _HELD, columns)
-        held = np.where(np.isinf(held), np.nan, held)
-        missing = np.divide(usual - held, usual, out=np.full(held.shape, np.nan), where=usual > 0)
-        frame = grid.frame({"depth": held, "usual_depth": usual, "missing_share": missing}, columns)
-        depth_now, critical = pl.col("depth"), pl.col("depth") < pl.col(limit("critical_depth"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=pl.col("missing_share"),
-            threshold=1 - pl.col(limit("share")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=(depth_now < pl.col(limit("warning_depth")))
-            & (depth_now < pl.col(limit("share")) * pl.col("usual_depth")),
-            evidence=pl.struct("depth", "usual_depth", "missing_share"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} has {finding['depth']:,.0f} within 10 bps of its mid, "
-            f"usually {finding['usual_depth']:,.0f}"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is the missing share of the usual depth."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST - _HELD
+    seen = inputs.of_windows(grid, ["bid_depth_10bps", "ask_depth_10bps"])
+    depth = seen["bid_depth_10bps"] + seen["ask_depth_10bps"]
+    early = slice(None, 1 - _HELD)
+    past = lagged_moments(depth[:, early], inputs.broken(grid)[:, early], _PAST, columns)
+    usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
+    # The greatest of the two windows: both must be thin.
+    held = lagged_greatest(np.where(np.isnan(depth), np.inf, depth), _HELD, columns)
+    held = np.where(np.isinf(held), np.nan, held)
+    missing = divided(usual - held, usual)
+    frame = grid.frame({"depth": held, "usual_depth": usual, "missing_share": missing}, columns)
+    depth_now, critical = pl.col("depth"), pl.col("depth") < pl.col(limit("critical_depth"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=pl.col("missing_share"),
+        threshold=1 - pl.col(limit("share")),
+        severity=graded(critical),
+        fires=(depth_now < pl.col(limit("warning_depth")))
+        & (depth_now < pl.col(limit("share")) * pl.col("usual_depth")),
+        evidence=pl.struct("depth", "usual_depth", "missing_share"),
+    )
 
 
-DEPTH_STRESS = DepthStress()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} has {finding['depth']:,.0f} within 10 bps of its mid, "
+        f"usually {finding['usual_depth']:,.0f}"
+    )
+
+
+DEPTH_STRESS = Detector(
+    name="depth_stress",
+    version=1,
+    evidence_level="L2",
+    lookback=_LOOKBACK,
+    thresholds=DepthStressThresholds,
+    detect=_detect,
+    summary=_summary,
+)

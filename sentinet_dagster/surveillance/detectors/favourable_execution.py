@@ -14,7 +14,6 @@ Source: the product's first specification (issue 6).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,8 +21,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -38,6 +37,7 @@ __all__ = ["FAVOURABLE_EXECUTION"]
 
 _MINUTE: Final = 12
 _PAST: Final = 120
+_LOOKBACK: Final = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
 
 
 class FavourableExecutionThresholds(Thresholds, frozen=True):
@@ -51,58 +51,55 @@ class FavourableExecutionThresholds(Thresholds, frozen=True):
     """Of the ten minutes before, in which the same held, there must be less."""
 
 
-@dataclass(frozen=True, slots=True)
-class FavourableExecution:
-    """The detector; see the module. Its score is how far the spread lies below the limit, in bps."""
-
-    name: str = "favourable_execution"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
-    thresholds: type[Thresholds] = FavourableExecutionThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _MINUTE - _PAST
-        seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean", "spread_bps_std", "imbalance_mean"])
-        asked = {
-            name: limits(thresholds, grid, name)
-            for name in ("spread_bps", "spread_std_bps", "least_bid_share")
-        }
-        balanced = np.abs(seen["imbalance_mean"]) <= 1 - 2 * asked["least_bid_share"]
-        cheap = (
-            ~inputs.broken(grid)
-            & (seen["spread_bps_mean"] < asked["spread_bps"])
-            & (seen["spread_bps_std"] < asked["spread_std_bps"])
-            & balanced
-        ).astype(np.float64)
-        known = inputs.unbroken(grid, _MINUTE + _PAST, columns)
-        mean_spread = lagged_sums(seen["spread_bps_mean"], _MINUTE, columns) / _MINUTE
-        frame = grid.frame(
-            {
-                "spread_bps": np.where(known, mean_spread, np.nan),
-                "held": lagged_sums(cheap, _MINUTE, columns),
-                "usual_share": lagged_sums(cheap[:, :-_MINUTE], _PAST, columns) / _PAST,
-            },
-            columns,
-        )
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=pl.col(limit("spread_bps")) - pl.col("spread_bps"),
-            threshold=pl.lit(0.0),
-            severity=pl.lit("info"),
-            fires=(pl.col("held") == _MINUTE) & (pl.col("usual_share") < pl.col(limit("usual_share"))),
-            evidence=pl.struct("spread_bps", "usual_share"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} is cheap to trade: spread {finding['spread_bps']:.1f} bps for a minute, "
-            "sizes balanced "
-            f"({100 * finding['usual_share']:.0f} % of the ten minutes before)"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is how far the spread lies below the limit, in bps."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _MINUTE - _PAST
+    seen = inputs.of_windows(grid, ["spread_bps_mean", "spread_bps_std", "imbalance_mean"])
+    asked = {
+        name: limits(thresholds, grid, name) for name in ("spread_bps", "spread_std_bps", "least_bid_share")
+    }
+    balanced = np.abs(seen["imbalance_mean"]) <= 1 - 2 * asked["least_bid_share"]
+    cheap = (
+        ~inputs.broken(grid)
+        & (seen["spread_bps_mean"] < asked["spread_bps"])
+        & (seen["spread_bps_std"] < asked["spread_std_bps"])
+        & balanced
+    ).astype(np.float64)
+    known = inputs.unbroken(grid, _MINUTE + _PAST, columns)
+    mean_spread = lagged_sums(seen["spread_bps_mean"], _MINUTE, columns) / _MINUTE
+    frame = grid.frame(
+        {
+            "spread_bps": np.where(known, mean_spread, np.nan),
+            "held": lagged_sums(cheap, _MINUTE, columns),
+            "usual_share": lagged_sums(cheap[:, :-_MINUTE], _PAST, columns) / _PAST,
+        },
+        columns,
+    )
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=pl.col(limit("spread_bps")) - pl.col("spread_bps"),
+        threshold=pl.lit(0.0),
+        severity=pl.lit("info"),
+        fires=(pl.col("held") == _MINUTE) & (pl.col("usual_share") < pl.col(limit("usual_share"))),
+        evidence=pl.struct("spread_bps", "usual_share"),
+    )
 
 
-FAVOURABLE_EXECUTION = FavourableExecution()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} is cheap to trade: spread {finding['spread_bps']:.1f} bps for a minute, "
+        "sizes balanced "
+        f"({100 * finding['usual_share']:.0f} % of the ten minutes before)"
+    )
+
+
+FAVOURABLE_EXECUTION = Detector(
+    name="favourable_execution",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=FavourableExecutionThresholds,
+    detect=_detect,
+    summary=_summary,
+)

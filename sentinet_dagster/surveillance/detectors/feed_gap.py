@@ -13,17 +13,15 @@ Source: MiFID II RTS 7 on monitoring, and issue 6: completeness is part of every
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
-    Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -37,42 +35,39 @@ class FeedGapThresholds(Thresholds, frozen=True):
     missing_share: float = Field(default=0.2, gt=0, le=1)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedGap:
-    """The detector; see the module."""
-
-    name: str = "feed_gap"
-    version: int = 1
-    evidence_level: EvidenceLevel = "feed"
-    lookback: Lookback = Lookback()
-    thresholds: type[Thresholds] = FeedGapThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. Only windows that are not whole have a row."""
-        missing = 1 - pl.col("completeness")
-        nothing = pl.col("trade_completeness") == 0
-        return verdicts(
-            inputs.judged(inputs.windows).filter(missing > 0).join(thresholds, on="instrument_id"),
-            score=missing,
-            threshold=pl.col(limit("missing_share")),
-            severity=pl.when(nothing).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=missing >= pl.col(limit("missing_share")),
-            evidence=pl.struct(
-                "gap_seconds",
-                pl.col("refused_frames").cast(pl.Int64),
-                "completeness",
-                "trade_completeness",
-                "book_completeness",
-            ),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} data {100 * finding['completeness']:.0f} % whole: "
-            f"{finding['gap_seconds']:.1f} s of 5 s "
-            f"missing, {finding['refused_frames']} frames refused"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """Only windows that are not whole have a row."""
+    missing = 1 - pl.col("completeness")
+    nothing = pl.col("trade_completeness") == 0
+    return verdicts(
+        inputs.judged(inputs.windows).filter(missing > 0).join(thresholds, on="instrument_id"),
+        score=missing,
+        threshold=pl.col(limit("missing_share")),
+        severity=graded(nothing),
+        fires=missing >= pl.col(limit("missing_share")),
+        evidence=pl.struct(
+            "gap_seconds",
+            pl.col("refused_frames").cast(pl.Int64),
+            "completeness",
+            "trade_completeness",
+            "book_completeness",
+        ),
+    )
 
 
-FEED_GAP = FeedGap()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} data {100 * finding['completeness']:.0f} % whole: "
+        f"{finding['gap_seconds']:.1f} s of 5 s "
+        f"missing, {finding['refused_frames']} frames refused"
+    )
+
+
+FEED_GAP = Detector(
+    name="feed_gap",
+    version=1,
+    evidence_level="feed",
+    thresholds=FeedGapThresholds,
+    detect=_detect,
+    summary=_summary,
+)

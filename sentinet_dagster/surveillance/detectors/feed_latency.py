@@ -15,7 +15,6 @@ Source: the product's first specification (issue 6); MiFID II RTS 25 on business
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,11 +22,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -39,6 +39,7 @@ __all__ = ["FEED_LATENCY"]
 _PAST: Final = 60
 _HELD: Final = 3  # windows
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(windows=(_PAST + _HELD) * WINDOW)
 
 
 class FeedLatencyThresholds(Thresholds, frozen=True):
@@ -48,52 +49,50 @@ class FeedLatencyThresholds(Thresholds, frozen=True):
     critical_excess_ms: float = Field(default=1000.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class FeedLatency:
-    """The detector; see the module. Its score is the least excess of the three windows."""
-
-    name: str = "feed_latency"
-    version: int = 1
-    evidence_level: EvidenceLevel = "feed"
-    lookback: Lookback = Lookback(windows=(_PAST + _HELD) * WINDOW)
-    thresholds: type[Thresholds] = FeedLatencyThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST - _HELD
-        latency = grid.matrices(inputs.windows, ["latency_ms_mean"])[0]["latency_ms_mean"]
-        # Held against the past of the first of the three, so that they do not raise it.
-        usual = lagged_medians(
-            latency[:, : -_HELD + 1], inputs.broken(grid)[:, : -_HELD + 1], _PAST, _MIN_SAMPLES, columns
-        )
-        late = -lagged_greatest(np.where(np.isnan(latency), np.inf, -latency), _HELD, columns)
-        frame = grid.frame(
-            {
-                "usual_ms": usual,
-                "excess_ms": np.where(np.isinf(late), np.nan, late - usual),
-                "latency_ms_mean": latency[:, -columns:],
-            },
-            columns,
-        )
-        excess = pl.col("excess_ms")
-        critical = excess > pl.col(limit("critical_excess_ms"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=excess,
-            threshold=pl.col(limit("excess_ms")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=excess > pl.col(limit("excess_ms")),
-            evidence=pl.struct("excess_ms", "usual_ms", "latency_ms_mean"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} arrives {finding['excess_ms']:.0f} ms later than usual "
-            f"({finding['usual_ms']:.0f} ms), "
-            f"for {_HELD * WINDOW.seconds} s at least"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is the least excess of the three windows."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST - _HELD
+    latency = inputs.of_windows(grid, ["latency_ms_mean"])["latency_ms_mean"]
+    # Held against the past of the first of the three, so that they do not raise it.
+    usual = lagged_medians(
+        latency[:, : -_HELD + 1], inputs.broken(grid)[:, : -_HELD + 1], _PAST, _MIN_SAMPLES, columns
+    )
+    late = -lagged_greatest(np.where(np.isnan(latency), np.inf, -latency), _HELD, columns)
+    frame = grid.frame(
+        {
+            "usual_ms": usual,
+            "excess_ms": np.where(np.isinf(late), np.nan, late - usual),
+            "latency_ms_mean": latency[:, -columns:],
+        },
+        columns,
+    )
+    excess = pl.col("excess_ms")
+    critical = excess > pl.col(limit("critical_excess_ms"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=excess,
+        threshold=pl.col(limit("excess_ms")),
+        severity=graded(critical),
+        fires=excess > pl.col(limit("excess_ms")),
+        evidence=pl.struct("excess_ms", "usual_ms", "latency_ms_mean"),
+    )
 
 
-FEED_LATENCY = FeedLatency()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} arrives {finding['excess_ms']:.0f} ms later than usual "
+        f"({finding['usual_ms']:.0f} ms), "
+        f"for {_HELD * WINDOW.seconds} s at least"
+    )
+
+
+FEED_LATENCY = Detector(
+    name="feed_latency",
+    version=1,
+    evidence_level="feed",
+    lookback=_LOOKBACK,
+    thresholds=FeedLatencyThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -17,7 +17,6 @@ Source: Kirilenko, Kyle, Samadi, Tuzun, "The Flash Crash", 2017; SEC and CFTC re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,15 +24,16 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_greatest, lagged_moments
+from sentinet_dagster.surveillance.rolling import divided, lagged_greatest, lagged_moments
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["FLASH_CRASH"]
@@ -41,6 +41,7 @@ __all__ = ["FLASH_CRASH"]
 _FALL: Final = 60  # windows of the fall: five minutes
 _PAST: Final = 240
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=(_FALL + _PAST) * WINDOW, features=(_FALL + _PAST) * WINDOW)
 
 
 class FlashCrashThresholds(Thresholds, frozen=True):
@@ -51,61 +52,54 @@ class FlashCrashThresholds(Thresholds, frozen=True):
     fall_sigmas: float = Field(default=6.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class FlashCrash:
-    """The detector; see the module."""
-
-    name: str = "flash_crash"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=(_FALL + _PAST) * WINDOW, features=(_FALL + _PAST) * WINDOW)
-    thresholds: type[Thresholds] = FlashCrashThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _FALL - _PAST
-        seen, _ = grid.matrices(inputs.features, ["price", "return_bps"])
-        broken = inputs.broken(grid)
-        price = np.where(broken, np.nan, seen["price"])
-        past = lagged_moments(seen["return_bps"][:, :-_FALL], broken[:, :-_FALL], _PAST, columns)
-        sigma = np.where(past.samples >= _MIN_SAMPLES, past.deviation, np.nan) * np.sqrt(_FALL)
-        peak, low = lagged_greatest(price, _FALL, columns), -lagged_greatest(-price, _FALL, columns)
-        # A fall that is not seen from its beginning is none: nobody knows how long it took.
-        now = np.where(inputs.unbroken(grid, _FALL, columns), price[:, -columns:], np.nan)
-        fall = 1e4 * (1 - now / peak)
-        frame = grid.frame(
-            {
-                "price": now,
-                "peak_price": peak,
-                "low_price": low,
-                "fall_bps": fall,
-                "fall_sigmas": np.divide(fall, sigma, out=np.full(fall.shape, np.nan), where=sigma > 0),
-                "recovered_share": np.divide(
-                    now - low, peak - low, out=np.zeros(fall.shape), where=peak > low
-                ),
-            },
-            columns,
-        )
-        critical = pl.col("fall_bps") > pl.col(limit("critical_fall_bps"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id").filter(pl.col("fall_sigmas").is_not_null()),
-            score=pl.col("fall_bps"),
-            threshold=pl.col(limit("fall_bps")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=(pl.col("fall_bps") > pl.col(limit("fall_bps")))
-            & (pl.col("fall_sigmas") > pl.col(limit("fall_sigmas"))),
-            evidence=pl.struct(
-                "price", "peak_price", "low_price", "fall_bps", "fall_sigmas", "recovered_share"
-            ),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} fell by {finding['fall_bps']:.0f} bps within five minutes "
-            f"({finding['fall_sigmas']:.1f} σ), {100 * finding['recovered_share']:.0f} % of it made good"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _FALL - _PAST
+    seen = inputs.of_features(grid, ["price", "return_bps"])
+    broken = inputs.broken(grid)
+    price = np.where(broken, np.nan, seen["price"])
+    past = lagged_moments(seen["return_bps"][:, :-_FALL], broken[:, :-_FALL], _PAST, columns)
+    sigma = np.where(past.samples >= _MIN_SAMPLES, past.deviation, np.nan) * np.sqrt(_FALL)
+    peak, low = lagged_greatest(price, _FALL, columns), -lagged_greatest(-price, _FALL, columns)
+    # A fall that is not seen from its beginning is none: nobody knows how long it took.
+    now = np.where(inputs.unbroken(grid, _FALL, columns), price[:, -columns:], np.nan)
+    fall = 1e4 * (1 - now / peak)
+    frame = grid.frame(
+        {
+            "price": now,
+            "peak_price": peak,
+            "low_price": low,
+            "fall_bps": fall,
+            "fall_sigmas": divided(fall, sigma),
+            "recovered_share": divided(now - low, peak - low, 0.0),
+        },
+        columns,
+    )
+    critical = pl.col("fall_bps") > pl.col(limit("critical_fall_bps"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id").filter(pl.col("fall_sigmas").is_not_null()),
+        score=pl.col("fall_bps"),
+        threshold=pl.col(limit("fall_bps")),
+        severity=graded(critical),
+        fires=(pl.col("fall_bps") > pl.col(limit("fall_bps")))
+        & (pl.col("fall_sigmas") > pl.col(limit("fall_sigmas"))),
+        evidence=pl.struct("price", "peak_price", "low_price", "fall_bps", "fall_sigmas", "recovered_share"),
+    )
 
 
-FLASH_CRASH = FlashCrash()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} fell by {finding['fall_bps']:.0f} bps within five minutes "
+        f"({finding['fall_sigmas']:.1f} σ), {100 * finding['recovered_share']:.0f} % of it made good"
+    )
+
+
+FLASH_CRASH = Detector(
+    name="flash_crash",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=FlashCrashThresholds,
+    detect=_detect,
+    summary=_summary,
+)

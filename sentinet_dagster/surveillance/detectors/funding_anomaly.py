@@ -14,7 +14,6 @@ Source: exchanges' funding rules (an ordinary interval is 0.01 %); issue 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,11 +21,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -38,6 +38,7 @@ __all__ = ["FUNDING_ANOMALY"]
 _PAST: Final = 240
 _CARRY: Final = 12
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(windows=(_PAST + _CARRY) * WINDOW)
 
 
 class FundingAnomalyThresholds(Thresholds, frozen=True):
@@ -48,44 +49,41 @@ class FundingAnomalyThresholds(Thresholds, frozen=True):
     move: float = Field(default=0.0005, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class FundingAnomaly:
-    """The detector; see the module."""
-
-    name: str = "funding_anomaly"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback(windows=(_PAST + _CARRY) * WINDOW)
-    thresholds: type[Thresholds] = FundingAnomalyThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST - _CARRY
-        broken = inputs.broken(grid)
-        said = grid.matrices(inputs.windows, ["funding_rate"])[0]["funding_rate"]
-        rate = carry_forward(said, broken, _CARRY, columns + _PAST)
-        past = lagged_moments(rate, broken[:, _CARRY:], _PAST, columns)
-        usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
-        frame = grid.frame({"funding_rate": rate[:, _PAST:], "usual_rate": usual}, columns)
-        size, move = pl.col("funding_rate").abs(), (pl.col("funding_rate") - pl.col("usual_rate")).abs()
-        moved = (move > pl.col(limit("move"))).fill_null(False)
-        high = size > pl.col(limit("rate"))
-        critical = size > pl.col(limit("critical_rate"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=pl.when(high).then(size).otherwise(move).fill_null(size),
-            threshold=pl.when(high | ~moved).then(limit("rate")).otherwise(limit("move")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=high | moved,
-            evidence=pl.struct("funding_rate", "usual_rate"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        usual = finding["usual_rate"]
-        told = "" if usual is None else f", usually {100 * usual:.3f} %"
-        return f"{symbol} funding rate {100 * finding['funding_rate']:.3f} %{told}"
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST - _CARRY
+    broken = inputs.broken(grid)
+    said = inputs.of_windows(grid, ["funding_rate"])["funding_rate"]
+    rate = carry_forward(said, broken, _CARRY, columns + _PAST)
+    past = lagged_moments(rate, broken[:, _CARRY:], _PAST, columns)
+    usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
+    frame = grid.frame({"funding_rate": rate[:, _PAST:], "usual_rate": usual}, columns)
+    size, move = pl.col("funding_rate").abs(), (pl.col("funding_rate") - pl.col("usual_rate")).abs()
+    moved = (move > pl.col(limit("move"))).fill_null(False)
+    high = size > pl.col(limit("rate"))
+    critical = size > pl.col(limit("critical_rate"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=pl.when(high).then(size).otherwise(move).fill_null(size),
+        threshold=pl.when(high | ~moved).then(limit("rate")).otherwise(limit("move")),
+        severity=graded(critical),
+        fires=high | moved,
+        evidence=pl.struct("funding_rate", "usual_rate"),
+    )
 
 
-FUNDING_ANOMALY = FundingAnomaly()
+def _summary(symbol: str, finding: Evidence) -> str:
+    usual = finding["usual_rate"]
+    told = "" if usual is None else f", usually {100 * usual:.3f} %"
+    return f"{symbol} funding rate {100 * finding['funding_rate']:.3f} %{told}"
+
+
+FUNDING_ANOMALY = Detector(
+    name="funding_anomaly",
+    version=1,
+    evidence_level="derived",
+    lookback=_LOOKBACK,
+    thresholds=FundingAnomalyThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -14,16 +14,13 @@ Source: Liu, Ting, Zhou, "Isolation Forest", ICDM 2008.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
-    Lookback,
     Thresholds,
     limit,
     verdicts,
@@ -51,34 +48,30 @@ class IsolationForestThresholds(Thresholds, frozen=True):
     """How far the score must lie above the model's threshold."""
 
 
-@dataclass(frozen=True, slots=True)
-class IsolationForest:
-    """The detector; see the module."""
-
-    name: str = "isolation_forest"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback()
-    thresholds: type[Thresholds] = IsolationForestThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        scored = inputs.judged(inputs.scores).filter(pl.col("model") == self.name)
-        seen = inputs.judged(inputs.features).select("instrument_id", "window_start", *_SEEN)
-        threshold = pl.col("threshold") + pl.col(limit("extra_margin"))
-        return verdicts(
-            scored.join(seen, on=["instrument_id", "window_start"]).join(thresholds, on="instrument_id"),
-            score=pl.col("score"),
-            threshold=threshold,
-            severity=pl.lit("warning"),
-            fires=pl.col("score") > threshold,
-            evidence=pl.struct("model_id", *_SEEN),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        score, threshold = finding["score"], finding["threshold"]
-        return f"{symbol} unlike the training data: score {score:.3f} over a threshold of {threshold:.3f}"
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    scored = inputs.judged(inputs.scores).filter(pl.col("model") == "isolation_forest")
+    seen = inputs.judged(inputs.features).select("instrument_id", "window_start", *_SEEN)
+    threshold = pl.col("threshold") + pl.col(limit("extra_margin"))
+    return verdicts(
+        scored.join(seen, on=["instrument_id", "window_start"]).join(thresholds, on="instrument_id"),
+        score=pl.col("score"),
+        threshold=threshold,
+        severity=pl.lit("warning"),
+        fires=pl.col("score") > threshold,
+        evidence=pl.struct("model_id", *_SEEN),
+    )
 
 
-ISOLATION_FOREST = IsolationForest()
+def _summary(symbol: str, finding: Evidence) -> str:
+    score, threshold = finding["score"], finding["threshold"]
+    return f"{symbol} unlike the training data: score {score:.3f} over a threshold of {threshold:.3f}"
+
+
+ISOLATION_FOREST = Detector(
+    name="isolation_forest",
+    version=1,
+    evidence_level="derived",
+    thresholds=IsolationForestThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -18,7 +18,6 @@ side: consistent with marking the close'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -27,15 +26,15 @@ from pydantic import Field
 
 from sentinet_dagster.surveillance.closes import CLOSE_FORM, closes_between
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import carry_forward, lagged_moments, lagged_sums
+from sentinet_dagster.surveillance.rolling import carry_forward, divided, lagged_moments, lagged_sums
 from sentinet_dagster.surveillance.schema import TIME, WINDOW
 
 __all__ = ["MARKING_THE_CLOSE"]
@@ -44,6 +43,7 @@ _MINUTE: Final = 12
 _PAST: Final = 240
 _CARRY: Final = 12
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=(_MINUTE + _PAST + _CARRY) * WINDOW)
 
 
 class MarkingTheCloseThresholds(Thresholds, frozen=True):
@@ -57,41 +57,31 @@ class MarkingTheCloseThresholds(Thresholds, frozen=True):
     move_sigmas: float = Field(default=4.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class MarkingTheClose:
-    """The detector; see the module."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """Only windows that end in the minute before a close have a row."""
+    near = _near(inputs, thresholds)
+    frame = _measured(inputs).join(near, on=["instrument_id", "window_start"])
+    size = pl.col("move_bps").abs()
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=size,
+        threshold=pl.col(limit("move_bps")),
+        severity=pl.lit("warning"),
+        fires=(size >= pl.col(limit("move_bps")))
+        & (pl.col("move_sigmas") >= pl.col(limit("move_sigmas")))
+        & (pl.col("volume_ratio") > pl.col(limit("volume_ratio")))
+        & (pl.col("side_share") >= pl.col(limit("side_share"))),
+        evidence=pl.struct("move_bps", "move_sigmas", "volume_ratio", "side_share", "close"),
+    )
 
-    name: str = "marking_the_close"
-    version: int = 1
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(windows=(_MINUTE + _PAST + _CARRY) * WINDOW)
-    thresholds: type[Thresholds] = MarkingTheCloseThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. Only windows that end in the minute before a close have a row."""
-        near = _near(inputs, thresholds)
-        frame = _measured(inputs, self.lookback).join(near, on=["instrument_id", "window_start"])
-        size = pl.col("move_bps").abs()
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=size,
-            threshold=pl.col(limit("move_bps")),
-            severity=pl.lit("warning"),
-            fires=(size >= pl.col(limit("move_bps")))
-            & (pl.col("move_sigmas") >= pl.col(limit("move_sigmas")))
-            & (pl.col("volume_ratio") > pl.col(limit("volume_ratio")))
-            & (pl.col("side_share") >= pl.col(limit("side_share"))),
-            evidence=pl.struct("move_bps", "move_sigmas", "volume_ratio", "side_share", "close"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} moved by {finding['move_bps']:+.0f} bps in the minute before {finding['close']}, on "
-            f"{finding['volume_ratio']:.1f} times its usual volume, "
-            f"{100 * finding['side_share']:.0f} % on one "
-            "side: consistent with marking the close"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} moved by {finding['move_bps']:+.0f} bps in the minute before {finding['close']}, on "
+        f"{finding['volume_ratio']:.1f} times its usual volume, "
+        f"{100 * finding['side_share']:.0f} % on one "
+        "side: consistent with marking the close"
+    )
 
 
 def _near(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -106,10 +96,10 @@ def _near(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     return near.rename({limit("close"): "close"}).unique(["instrument_id", "window_start"])
 
 
-def _measured(inputs: Inputs, lookback: Lookback) -> pl.DataFrame:
-    grid = inputs.grid(lookback.windows)
+def _measured(inputs: Inputs) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _MINUTE - _PAST - _CARRY
-    seen, _ = grid.matrices(inputs.windows, ["close", "volume", "buy_volume", "sell_volume"])
+    seen = inputs.of_windows(grid, ["close", "volume", "buy_volume", "sell_volume"])
     broken = inputs.broken(grid)
     price = np.log(carry_forward(seen["close"], broken, _CARRY, columns + _MINUTE + _PAST))
     move = np.where(
@@ -127,16 +117,23 @@ def _measured(inputs: Inputs, lookback: Lookback) -> pl.DataFrame:
         for name in ("volume", "buy_volume", "sell_volume")
     )
     taken, usual_volume = np.where(move > 0, bought, sold), _MINUTE * usual.mean
-    nothing = np.full(move.shape, np.nan)
     return grid.frame(
         {
             "move_bps": 1e4 * move,
-            "move_sigmas": np.divide(np.abs(move), sigma, out=nothing.copy(), where=sigma > 0),
-            "volume_ratio": np.divide(volume, usual_volume, out=nothing.copy(), where=usual_volume > 0),
-            "side_share": np.divide(taken, bought + sold, out=nothing.copy(), where=bought + sold > 0),
+            "move_sigmas": divided(np.abs(move), sigma),
+            "volume_ratio": divided(volume, usual_volume),
+            "side_share": divided(taken, bought + sold),
         },
         columns,
     )
 
 
-MARKING_THE_CLOSE = MarkingTheClose()
+MARKING_THE_CLOSE = Detector(
+    name="marking_the_close",
+    version=1,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=MarkingTheCloseThresholds,
+    detect=_detect,
+    summary=_summary,
+)

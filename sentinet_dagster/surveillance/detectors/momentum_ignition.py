@@ -18,7 +18,6 @@ consistent with momentum ignition'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -26,8 +25,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -35,7 +34,7 @@ from sentinet_dagster.surveillance.detectors.base import (
     limits,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import Flags, Floats, lagged_moments, lagged_sums
+from sentinet_dagster.surveillance.rolling import Flags, Floats, divided, lagged_moments, lagged_sums
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["MOMENTUM_IGNITION"]
@@ -44,6 +43,9 @@ _BURST: Final = 3  # windows
 _BACK: Final = 12
 _PAST: Final = 60
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(
+    windows=(_BURST + _BACK + _PAST) * WINDOW, features=(_BURST + _BACK + _PAST) * WINDOW
+)
 
 
 class MomentumIgnitionThresholds(Thresholds, frozen=True):
@@ -56,53 +58,42 @@ class MomentumIgnitionThresholds(Thresholds, frozen=True):
     undone_share: float = Field(default=0.5, gt=0, le=1)
 
 
-@dataclass(frozen=True, slots=True)
-class MomentumIgnition:
-    """The detector; see the module. Its score is the burst's move, in its standard deviations."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """One row a window: the greatest of the bursts that could end in it.
 
-    name: str = "momentum_ignition"
-    version: int = 1
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(
-        windows=(_BURST + _BACK + _PAST) * WINDOW, features=(_BURST + _BACK + _PAST) * WINDOW
+    The score is the burst's move, in its standard deviations.
+    """
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _BURST - _BACK - _PAST
+    asked = {name: limits(thresholds, grid, name) for name in MomentumIgnitionThresholds.numbers()}
+    best = _greatest(_bursts(inputs, columns), inputs.unbroken(grid, _BACK + _BURST, columns), asked)
+    told = grid.frame(best, columns).join(thresholds, on="instrument_id")
+    return verdicts(
+        told,
+        score=pl.col("burst_sigmas"),
+        threshold=pl.col(limit("burst_sigmas")),
+        severity=pl.lit("warning"),
+        fires=pl.col("fires"),
+        evidence=pl.struct("burst_bps", "burst_sigmas", "sweeps", "side_share", "undone_share", "since_s"),
     )
-    thresholds: type[Thresholds] = MomentumIgnitionThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. One row a window: the greatest of the bursts that could end in it."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _BURST - _BACK - _PAST
-        asked = {name: limits(thresholds, grid, name) for name in MomentumIgnitionThresholds.numbers()}
-        best = _greatest(_bursts(inputs, columns), inputs.unbroken(grid, _BACK + _BURST, columns), asked)
-        told = grid.frame(best, columns).join(thresholds, on="instrument_id")
-        return verdicts(
-            told,
-            score=pl.col("burst_sigmas"),
-            threshold=pl.col(limit("burst_sigmas")),
-            severity=pl.lit("warning"),
-            fires=pl.col("fires"),
-            evidence=pl.struct(
-                "burst_bps", "burst_sigmas", "sweeps", "side_share", "undone_share", "since_s"
-            ),
-        )
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} moved by {finding['burst_bps']:+.0f} bps in {_BURST * WINDOW.seconds} s on "
-            f"{finding['sweeps']:.0f} orders that walked the book, "
-            f"{100 * finding['undone_share']:.0f} % of it "
-            "undone since: consistent with momentum ignition"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} moved by {finding['burst_bps']:+.0f} bps in {_BURST * WINDOW.seconds} s on "
+        f"{finding['sweeps']:.0f} orders that walked the book, "
+        f"{100 * finding['undone_share']:.0f} % of it "
+        "undone since: consistent with momentum ignition"
+    )
 
 
 def _bursts(inputs: Inputs, columns: int) -> dict[str, Floats]:
     """What happened in the three windows that end with each of the last columns + _BACK."""
     width = columns + _BACK
-    grid = inputs.grid((_BURST + _BACK + _PAST) * WINDOW)
+    grid = inputs.grid(_LOOKBACK.windows)
     names = ["buy_volume", "sell_volume", "buy_sweep_count", "sell_sweep_count"]
-    seen, _ = grid.matrices(inputs.windows, names)
-    features, _ = grid.matrices(inputs.features, ["price", "return_bps"])
+    seen = inputs.of_windows(grid, names)
+    features = inputs.of_features(grid, ["price", "return_bps"])
     price = features["price"]
     move = 1e4 * np.log(price[:, -width:] / price[:, -width - _BURST : -_BURST])
     early = slice(None, -_BURST)
@@ -114,11 +105,9 @@ def _bursts(inputs: Inputs, columns: int) -> dict[str, Floats]:
     return {
         "price": price[:, -width:],
         "move": move,
-        "sigmas": np.divide(np.abs(move), usual, out=np.full(move.shape, np.nan), where=usual > 0),
+        "sigmas": divided(np.abs(move), usual),
         "sweeps": np.where(rising, buys, sells),
-        "share": np.divide(
-            np.where(rising, bought, sold), traded, out=np.zeros(traded.shape), where=traded > 0
-        ),
+        "share": divided(np.where(rising, bought, sold), traded, 0.0),
     }
 
 
@@ -153,4 +142,12 @@ def _greatest(bursts: dict[str, Floats], seen: Flags, asked: dict[str, Floats]) 
     return {**best, "fires": fires}
 
 
-MOMENTUM_IGNITION = MomentumIgnition()
+MOMENTUM_IGNITION = Detector(
+    name="momentum_ignition",
+    version=1,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=MomentumIgnitionThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -15,7 +15,6 @@ Source: Gatev, Goetzmann, Rouwenhorst, "Pairs Trading", 2006; issue 6 (0.5 %).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,8 +22,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -32,14 +31,16 @@ from sentinet_dagster.surveillance.detectors.base import (
     strongest,
     verdicts,
 )
+from sentinet_dagster.surveillance.detectors.pairs import pair_frame
 from sentinet_dagster.surveillance.grid import Grid
-from sentinet_dagster.surveillance.rolling import Floats, lagged_moments
-from sentinet_dagster.surveillance.schema import TIME, WINDOW
+from sentinet_dagster.surveillance.rolling import lagged_moments
+from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["PAIR_DIVERGENCE"]
 
 _PAST: Final = 240
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
 
 
 class PairDivergenceThresholds(Thresholds, frozen=True):
@@ -50,46 +51,39 @@ class PairDivergenceThresholds(Thresholds, frozen=True):
     divergence_z: float = Field(default=3.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class PairDivergence:
-    """The detector; see the module. Its score is the distance of the pair that is furthest, in bps."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """Only windows of an instrument with a strong pair have a row.
 
-    name: str = "pair_divergence"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
-    thresholds: type[Thresholds] = PairDivergenceThresholds
+    The score is the distance of the pair that is furthest, in bps.
+    """
+    strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+    pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
+    measured = _measured(inputs, inputs.grid(_LOOKBACK.windows), pairs)
+    size = pl.col("divergence_bps").abs()
+    apart = (size > pl.col(limit("divergence_bps"))) & (
+        pl.col("divergence_z").abs() > pl.col(limit("divergence_z"))
+    )
+    known = strong.join(measured, on=["window_start", "instrument_a", "instrument_b"]).drop_nulls(
+        ["divergence_bps", "divergence_z"]
+    )
+    told = strongest(known, apart, size, "mate")
+    return verdicts(
+        told,
+        score=size,
+        threshold=pl.col(limit("divergence_bps")),
+        severity=pl.lit("warning"),
+        fires=pl.col("fires"),
+        evidence=pl.struct("mate", "divergence_bps", "divergence_z", "correlation_slow"),
+    )
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. Only windows of an instrument with a strong pair have a row."""
-        strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
-        pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
-        measured = _measured(inputs, inputs.grid(self.lookback.windows), pairs)
-        size = pl.col("divergence_bps").abs()
-        apart = (size > pl.col(limit("divergence_bps"))) & (
-            pl.col("divergence_z").abs() > pl.col(limit("divergence_z"))
-        )
-        known = strong.join(measured, on=["window_start", "instrument_a", "instrument_b"]).drop_nulls(
-            ["divergence_bps", "divergence_z"]
-        )
-        told = strongest(known, apart, size, "mate")
-        return verdicts(
-            told,
-            score=size,
-            threshold=pl.col(limit("divergence_bps")),
-            severity=pl.lit("warning"),
-            fires=pl.col("fires"),
-            evidence=pl.struct("mate", "divergence_bps", "divergence_z", "correlation_slow"),
-        )
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["divergence_bps"] > 0 else "below"
-        return (
-            f"{symbol} {abs(finding['divergence_bps']):.0f} bps {side} where it stands against instrument "
-            f"{finding['mate']} ({abs(finding['divergence_z']):.1f} σ), with which it usually moves "
-            f"({finding['correlation_slow']:.2f})"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["divergence_bps"] > 0 else "below"
+    return (
+        f"{symbol} {abs(finding['divergence_bps']):.0f} bps {side} where it stands against instrument "
+        f"{finding['mate']} ({abs(finding['divergence_z']):.1f} σ), with which it usually moves "
+        f"({finding['correlation_slow']:.2f})"
+    )
 
 
 def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -107,7 +101,7 @@ def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.Da
 def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
     """How far each pair stands from its mean, from the side of the one that moved further from its own."""
     columns = grid.columns - _PAST
-    price = np.log(grid.matrices(inputs.features, ["price"])[0]["price"])
+    price = np.log(inputs.of_features(grid, ["price"])["price"])
     broken = inputs.broken(grid)
     a, b = (grid.rows_of(pairs[name].to_numpy()) for name in ("instrument_a", "instrument_b"))
     there = (a >= 0) & (b >= 0)
@@ -120,38 +114,19 @@ def _measured(inputs: Inputs, grid: Grid, pairs: pl.DataFrame) -> pl.DataFrame:
     distance = np.where(is_known, ratio[:, -columns:] - past.mean, np.nan)
     a_left = away[a] >= away[b]
     sign = np.where(a_left, 1.0, -1.0)
-    ids = grid.instrument_ids
-    return _as_frame(
-        grid, columns,
-        {
-            "instrument_a": np.repeat(ids[a][:, None], columns, axis=1),
-            "instrument_b": np.repeat(ids[b][:, None], columns, axis=1),
-            "instrument_id": np.where(a_left, ids[a][:, None], ids[b][:, None]),
-            "mate": np.where(a_left, ids[b][:, None], ids[a][:, None]),
-        },
-        {
-            "divergence_bps": 1e4 * sign * distance,
-            "divergence_z": sign * distance / np.where(is_known, past.deviation, np.nan),
-        },
-    )  # fmt: skip
+    values = {
+        "divergence_bps": 1e4 * sign * distance,
+        "divergence_z": sign * distance / np.where(is_known, past.deviation, np.nan),
+    }
+    return pair_frame(grid, a, b, ~a_left, values)
 
 
-def _as_frame(
-    grid: Grid, columns: int, numbers: dict[str, np.ndarray], values: dict[str, Floats]
-) -> pl.DataFrame:
-    pairs = len(next(iter(numbers.values())))
-    starts = grid.start_us + np.arange(grid.columns - columns, grid.columns) * (WINDOW.seconds * 1_000_000)
-    frame = pl.DataFrame(
-        {
-            "window_start": pl.Series(np.tile(starts, pairs), dtype=pl.Int64).cast(TIME),
-            **{name: pl.Series(each.ravel(), dtype=pl.Int64) for name, each in numbers.items()},
-            **{name: pl.Series(each.ravel(), dtype=pl.Float64) for name, each in values.items()},
-        }
-    )
-    return frame.with_columns(
-        pl.col("instrument_a", "instrument_b", "instrument_id").cast(pl.Int16),
-        pl.col(pl.Float64).fill_nan(None),
-    )
-
-
-PAIR_DIVERGENCE = PairDivergence()
+PAIR_DIVERGENCE = Detector(
+    name="pair_divergence",
+    version=1,
+    evidence_level="derived",
+    lookback=_LOOKBACK,
+    thresholds=PairDivergenceThresholds,
+    detect=_detect,
+    summary=_summary,
+)

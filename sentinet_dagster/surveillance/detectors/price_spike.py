@@ -13,7 +13,6 @@ Source: the product's first specification (issue 6): 5 % from the mean of 20 per
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -21,11 +20,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -36,6 +36,7 @@ __all__ = ["PRICE_SPIKE"]
 
 _PAST: Final = 240  # windows of the mean: 20 minutes
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
 
 
 class PriceSpikeThresholds(Thresholds, frozen=True):
@@ -45,45 +46,40 @@ class PriceSpikeThresholds(Thresholds, frozen=True):
     critical_deviation_bps: float = Field(default=1000.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class PriceSpike:
-    """The detector; see the module."""
-
-    name: str = "price_spike"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=_PAST * WINDOW, features=_PAST * WINDOW)
-    thresholds: type[Thresholds] = PriceSpikeThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST
-        price = grid.matrices(inputs.features, ["price"])[0]["price"]
-        past = lagged_moments(price, inputs.broken(grid), _PAST, columns)
-        mean = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
-        now = price[:, _PAST:]
-        frame = grid.frame(
-            {"price": now, "mean_price": mean, "deviation_bps": 1e4 * (now / mean - 1)}, columns
-        )
-        distance = pl.col("deviation_bps").abs()
-        critical = distance > pl.col(limit("critical_deviation_bps"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=distance,
-            threshold=pl.col(limit("deviation_bps")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=distance > pl.col(limit("deviation_bps")),
-            evidence=pl.struct("price", "mean_price", "deviation_bps"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["deviation_bps"] > 0 else "below"
-        return (
-            f"{symbol} {abs(finding['deviation_bps']) / 100:.1f} % {side} its 20-minute mean of "
-            f"{finding['mean_price']:.8g}"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST
+    price = inputs.of_features(grid, ["price"])["price"]
+    past = lagged_moments(price, inputs.broken(grid), _PAST, columns)
+    mean = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
+    now = price[:, _PAST:]
+    frame = grid.frame({"price": now, "mean_price": mean, "deviation_bps": 1e4 * (now / mean - 1)}, columns)
+    distance = pl.col("deviation_bps").abs()
+    critical = distance > pl.col(limit("critical_deviation_bps"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=distance,
+        threshold=pl.col(limit("deviation_bps")),
+        severity=graded(critical),
+        fires=distance > pl.col(limit("deviation_bps")),
+        evidence=pl.struct("price", "mean_price", "deviation_bps"),
+    )
 
 
-PRICE_SPIKE = PriceSpike()
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["deviation_bps"] > 0 else "below"
+    return (
+        f"{symbol} {abs(finding['deviation_bps']) / 100:.1f} % {side} its 20-minute mean of "
+        f"{finding['mean_price']:.8g}"
+    )
+
+
+PRICE_SPIKE = Detector(
+    name="price_spike",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=PriceSpikeThresholds,
+    detect=_detect,
+    summary=_summary,
+)

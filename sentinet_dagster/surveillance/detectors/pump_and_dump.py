@@ -1,10 +1,10 @@
-"""pump_and_dump: a rush of market orders walks the book upwards, most often at a full hour.
+"""pump_and_dump: a rush of market orders walks the book upwards, most often at a full or half hour.
 
 What: many buying orders of the last minute were so large that each took several resting orders at once (a
     *rush order*, seen as several executions in one millisecond), and the price stands well above its mean of
-    the five minutes before. Organised pumps are announced for a full hour, so within a minute of one less is
-    asked for; there a jump on more buying than in any 15 s of the hour before is enough as well, because a
-    coin that nobody quotes is lifted by few orders.
+    the five minutes before. Organised pumps are announced for a full or half hour, so within a minute of one
+    less is asked for; there a jump with a single rush order, on more buying than in any 15 s of the hour
+    before, is enough as well, because a coin that nobody quotes is lifted by few orders.
 Evidence level: trades
 Blind: in the first five minutes after a start or a gap; to a pump that creeps over many minutes; to one that
     is bought with resting orders; on a feed that sums executions over time. Good news looks the same: the
@@ -22,7 +22,6 @@ consistent with a pump'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -31,11 +30,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -43,6 +43,7 @@ from sentinet_dagster.surveillance.rolling import (
     Flags,
     Floats,
     carry_forward,
+    divided,
     lagged_greatest,
     lagged_moments,
     lagged_sums,
@@ -57,6 +58,7 @@ _MEAN: Final = 60  # windows of the price's mean before the jump: five minutes
 _HOUR: Final = 720  # windows that the buying is held against, and that a last price is good for
 _MIN_PRICES: Final = 60  # the whole of the mean: a coin that is seen for the first time has no past
 _MINUTE: Final = timedelta(minutes=1)
+_LOOKBACK: Final = Lookback(windows=(_HOUR + _JUMP + _MEAN) * WINDOW)
 
 
 class PumpAndDumpThresholds(Thresholds, frozen=True):
@@ -67,75 +69,64 @@ class PumpAndDumpThresholds(Thresholds, frozen=True):
     rise_bps: float = Field(default=400.0, gt=0)
     """Price above its five-minute mean, at any time of the hour."""
     scheduled_sweeps: float = Field(default=12, ge=1)
-    """Rush orders in a minute, within a minute of a full hour."""
+    """Rush orders in a minute, within a minute of a full or half hour."""
     scheduled_rise_bps: float = Field(default=200.0, gt=0)
     scheduled_jump_bps: float = Field(default=500.0, gt=0)
-    """Rise that needs no rush orders, if more was bought in its 15 s than in any of the hour before."""
+    """Rise that needs one rush order only, if more was bought in its 15 s than in any of the hour before."""
     critical_rise_bps: float = Field(default=1000.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class PumpAndDump:
-    """The detector; see the module."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    rise, sweeps = pl.col("rise_bps"), pl.col("buy_sweeps")
+    at_any_time = (sweeps >= pl.col(limit("sweeps"))) & (rise > pl.col(limit("rise_bps")))
+    rushed = (sweeps >= pl.col(limit("scheduled_sweeps"))) & (rise > pl.col(limit("scheduled_rise_bps")))
+    jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record") & (sweeps > 0)
+    scheduled = pl.col("is_scheduled") & (rushed | jumped)
+    return verdicts(
+        _measured(inputs).join(thresholds, on="instrument_id"),
+        score=rise,
+        threshold=pl.when("is_scheduled")
+        .then(pl.col(limit("scheduled_rise_bps")))
+        .otherwise(pl.col(limit("rise_bps"))),
+        severity=graded(rise > pl.col(limit("critical_rise_bps"))),
+        fires=at_any_time | scheduled,
+        evidence=pl.struct(
+            "rise_bps", "buy_sweeps", "buy_share", "volume_ratio", "buy_volume", "is_scheduled"
+        ),
+    )
 
-    name: str = "pump_and_dump"
-    version: int = 2
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(windows=(_HOUR + _JUMP + _MEAN) * WINDOW)
-    thresholds: type[Thresholds] = PumpAndDumpThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        rise, sweeps = pl.col("rise_bps"), pl.col("buy_sweeps")
-        at_any_time = (sweeps >= pl.col(limit("sweeps"))) & (rise > pl.col(limit("rise_bps")))
-        rushed = (sweeps >= pl.col(limit("scheduled_sweeps"))) & (rise > pl.col(limit("scheduled_rise_bps")))
-        jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record")
-        scheduled = pl.col("is_scheduled") & (rushed | jumped)
-        severity = pl.when(rise > pl.col(limit("critical_rise_bps"))).then(pl.lit("critical"))
-        return verdicts(
-            self._measured(inputs).join(thresholds, on="instrument_id"),
-            score=rise,
-            threshold=pl.when("is_scheduled")
-            .then(pl.col(limit("scheduled_rise_bps")))
-            .otherwise(pl.col(limit("rise_bps"))),
-            severity=severity.otherwise(pl.lit("warning")),
-            fires=at_any_time | scheduled,
-            evidence=pl.struct(
-                "rise_bps", "buy_sweeps", "buy_share", "volume_ratio", "buy_volume", "is_scheduled"
-            ),
-        )
+def _measured(inputs: Inputs) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _HOUR - _JUMP - _MEAN
+    values = inputs.of_windows(grid, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
+    broken = inputs.broken(grid)
+    rise = _rise(values["close"], broken, columns)
+    bought = lagged_sums(values["buy_volume"], _JUMP, columns + _HOUR)
+    most = lagged_greatest(bought[:, :-_JUMP], _HOUR - _JUMP, columns)
+    now, sold = bought[:, -columns:], lagged_sums(values["sell_volume"], _JUMP, columns)
+    frame = grid.frame(
+        {
+            "rise_bps": 1e4 * rise,
+            "buy_sweeps": lagged_sums(np.nan_to_num(values["buy_sweep_count"]), _RUSH, columns),
+            "buy_share": divided(now, now + sold),
+            "volume_ratio": divided(now, most),
+            "buy_volume": now,
+            "is_record": now > most,
+        },
+        columns,
+    )
+    ends = pl.col("window_start") + WINDOW
+    near = (ends - ends.dt.round("30m")).abs() <= _MINUTE
+    return frame.with_columns(near.alias("is_scheduled"))
 
-    def _measured(self, inputs: Inputs) -> pl.DataFrame:
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _HOUR - _JUMP - _MEAN
-        values, _ = grid.matrices(inputs.windows, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
-        broken = inputs.broken(grid)
-        rise = _rise(values["close"], broken, columns)
-        bought = lagged_sums(values["buy_volume"], _JUMP, columns + _HOUR)
-        most = lagged_greatest(bought[:, :-_JUMP], _HOUR - _JUMP, columns)
-        now, sold = bought[:, -columns:], lagged_sums(values["sell_volume"], _JUMP, columns)
-        frame = grid.frame(
-            {
-                "rise_bps": 1e4 * rise,
-                "buy_sweeps": lagged_sums(np.nan_to_num(values["buy_sweep_count"]), _RUSH, columns),
-                "buy_share": _divided(now, now + sold),
-                "volume_ratio": _divided(now, most),
-                "buy_volume": now,
-                "is_record": now > most,
-            },
-            columns,
-        )
-        ends = pl.col("window_start") + WINDOW
-        near = (ends - ends.dt.round("1h")).abs() <= _MINUTE
-        return frame.with_columns(near.alias("is_scheduled"))
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} {finding['rise_bps']:.0f} bps above its five-minute mean, {finding['buy_sweeps']:.0f} "
-            f"buying orders walked the book in a minute, {100 * finding['buy_share']:.0f} % bought: "
-            "consistent with a pump"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} {finding['rise_bps']:.0f} bps above its five-minute mean, {finding['buy_sweeps']:.0f} "
+        f"buying orders walked the book in a minute, {100 * finding['buy_share']:.0f} % bought: "
+        "consistent with a pump"
+    )
 
 
 def _rise(close: Floats, broken: Flags, columns: int) -> Floats:
@@ -148,9 +139,12 @@ def _rise(close: Floats, broken: Flags, columns: int) -> Floats:
     return rise
 
 
-def _divided(part: Floats, whole: Floats) -> Floats:
-    ratio: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return ratio
-
-
-PUMP_AND_DUMP = PumpAndDump()
+PUMP_AND_DUMP = Detector(
+    name="pump_and_dump",
+    version=3,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=PumpAndDumpThresholds,
+    detect=_detect,
+    summary=_summary,
+)

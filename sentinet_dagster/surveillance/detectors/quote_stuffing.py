@@ -17,7 +17,6 @@ Source: ESMA, MAR guidelines on quote stuffing; Egginton, Van Ness, Van Ness, "Q
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,8 +24,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -40,6 +39,7 @@ __all__ = ["QUOTE_STUFFING"]
 
 _PAST: Final = 60
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(windows=_PAST * WINDOW)
 
 
 class QuoteStuffingThresholds(Thresholds, frozen=True):
@@ -52,59 +52,56 @@ class QuoteStuffingThresholds(Thresholds, frozen=True):
     """Messages an execution, over their mean of the five minutes before."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuoteStuffing:
-    """The detector; see the module."""
-
-    name: str = "quote_stuffing"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L2"
-    lookback: Lookback = Lookback(windows=_PAST * WINDOW)
-    thresholds: type[Thresholds] = QuoteStuffingThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST
-        seen, _ = grid.matrices(inputs.windows, ["quote_count", "book_count", "flow_changes", "trade_count"])
-        broken = inputs.broken(grid)
-        messages = seen["quote_count"] + seen["book_count"] + seen["flow_changes"]
-        per_trade = messages / np.maximum(seen["trade_count"], 1)
-        past = lagged_moments(messages, broken, _PAST, columns)
-        past_per_trade = lagged_moments(per_trade, broken, _PAST, columns)
-        frame = grid.frame(
-            {
-                "messages": messages[:, _PAST:],
-                "usual_messages": past.mean,
-                "message_z": z_score(messages[:, _PAST:], past, _MIN_SAMPLES),
-                "messages_per_trade": per_trade[:, _PAST:],
-                "usual_per_trade": past_per_trade.mean,
-            },
-            columns,
-        )
-        messages_now, usual = pl.col("messages"), pl.col("usual_messages")
-        surge = (messages_now > pl.col(limit("message_ratio")) * usual) & (
-            pl.col("message_z") > pl.col(limit("message_z"))
-        )
-        idle = pl.col("messages_per_trade") > pl.col(limit("order_trade_ratio")) * pl.col("usual_per_trade")
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=pl.col("message_z"),
-            threshold=pl.col(limit("message_z")),
-            severity=pl.lit("warning"),
-            fires=surge & idle & (messages_now >= pl.col(limit("messages"))),
-            evidence=pl.struct(
-                "messages", "usual_messages", "message_z", "messages_per_trade", "usual_per_trade"
-            ),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} had {finding['messages']:,.0f} messages in 5 s, usually "
-            f"{finding['usual_messages']:,.0f}, and {finding['messages_per_trade']:.0f} for each execution: "
-            "consistent with quote stuffing"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST
+    seen = inputs.of_windows(grid, ["quote_count", "book_count", "flow_changes", "trade_count"])
+    broken = inputs.broken(grid)
+    messages = seen["quote_count"] + seen["book_count"] + seen["flow_changes"]
+    per_trade = messages / np.maximum(seen["trade_count"], 1)
+    past = lagged_moments(messages, broken, _PAST, columns)
+    past_per_trade = lagged_moments(per_trade, broken, _PAST, columns)
+    frame = grid.frame(
+        {
+            "messages": messages[:, _PAST:],
+            "usual_messages": past.mean,
+            "message_z": z_score(messages[:, _PAST:], past, _MIN_SAMPLES),
+            "messages_per_trade": per_trade[:, _PAST:],
+            "usual_per_trade": past_per_trade.mean,
+        },
+        columns,
+    )
+    messages_now, usual = pl.col("messages"), pl.col("usual_messages")
+    surge = (messages_now > pl.col(limit("message_ratio")) * usual) & (
+        pl.col("message_z") > pl.col(limit("message_z"))
+    )
+    idle = pl.col("messages_per_trade") > pl.col(limit("order_trade_ratio")) * pl.col("usual_per_trade")
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=pl.col("message_z"),
+        threshold=pl.col(limit("message_z")),
+        severity=pl.lit("warning"),
+        fires=surge & idle & (messages_now >= pl.col(limit("messages"))),
+        evidence=pl.struct(
+            "messages", "usual_messages", "message_z", "messages_per_trade", "usual_per_trade"
+        ),
+    )
 
 
-QUOTE_STUFFING = QuoteStuffing()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} had {finding['messages']:,.0f} messages in 5 s, usually "
+        f"{finding['usual_messages']:,.0f}, and {finding['messages_per_trade']:.0f} for each execution: "
+        "consistent with quote stuffing"
+    )
+
+
+QUOTE_STUFFING = Detector(
+    name="quote_stuffing",
+    version=1,
+    evidence_level="L2",
+    lookback=_LOOKBACK,
+    thresholds=QuoteStuffingThresholds,
+    detect=_detect,
+    summary=_summary,
+)

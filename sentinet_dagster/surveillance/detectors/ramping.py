@@ -15,7 +15,6 @@ Source: ESMA, MAR indicators: transactions that sustain a trend; Comerton-Forde 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,15 +22,15 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import Floats, carry_forward, lagged_sums
+from sentinet_dagster.surveillance.rolling import Floats, carry_forward, divided, lagged_sums
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["RAMPING"]
@@ -40,6 +39,7 @@ _MINUTE: Final = 12  # windows
 _MINUTES: Final = 20
 _SPAN: Final = _MINUTE * _MINUTES
 _CARRY: Final = 12
+_LOOKBACK: Final = Lookback(windows=(_SPAN + _CARRY) * WINDOW)
 
 
 class RampingThresholds(Thresholds, frozen=True):
@@ -53,59 +53,48 @@ class RampingThresholds(Thresholds, frozen=True):
     trades: float = Field(default=100, ge=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Ramping:
-    """The detector; see the module."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _SPAN - _CARRY
+    names = ["close", "buy_volume", "sell_volume", "trade_count"]
+    seen = inputs.of_windows(grid, names)
+    price = carry_forward(seen["close"], inputs.broken(grid), _CARRY, columns + _SPAN)
+    move, steady, largest = _steps(np.log(price), columns)
+    bought, sold, trades = (lagged_sums(np.nan_to_num(seen[name]), _SPAN, columns) for name in names[1:])
+    traded = bought + sold
+    taken = np.where(move > 0, bought, sold)
+    frame = grid.frame(
+        {
+            "move_bps": np.where(inputs.unbroken(grid, _SPAN, columns), 1e4 * move, np.nan),
+            "steady_minutes": steady,
+            "largest_share": divided(largest, np.abs(move), 1.0),
+            "side_share": divided(taken, traded, 0.0),
+            "trades": trades,
+        },
+        columns,
+    )
+    size = pl.col("move_bps").abs()
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=size,
+        threshold=pl.col(limit("move_bps")),
+        severity=pl.lit("warning"),
+        fires=(size >= pl.col(limit("move_bps")))
+        & (pl.col("steady_minutes") >= pl.col(limit("steady_minutes")))
+        & (pl.col("largest_share") <= pl.col(limit("largest_share")))
+        & (pl.col("side_share") > pl.col(limit("side_share")))
+        & (pl.col("trades") >= pl.col(limit("trades"))),
+        evidence=pl.struct("move_bps", "steady_minutes", "largest_share", "side_share", "trades"),
+    )
 
-    name: str = "ramping"
-    version: int = 1
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(windows=(_SPAN + _CARRY) * WINDOW)
-    thresholds: type[Thresholds] = RampingThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _SPAN - _CARRY
-        names = ["close", "buy_volume", "sell_volume", "trade_count"]
-        seen, _ = grid.matrices(inputs.windows, names)
-        price = carry_forward(seen["close"], inputs.broken(grid), _CARRY, columns + _SPAN)
-        move, steady, largest = _steps(np.log(price), columns)
-        bought, sold, trades = (lagged_sums(np.nan_to_num(seen[name]), _SPAN, columns) for name in names[1:])
-        traded = bought + sold
-        taken = np.where(move > 0, bought, sold)
-        frame = grid.frame(
-            {
-                "move_bps": np.where(inputs.unbroken(grid, _SPAN, columns), 1e4 * move, np.nan),
-                "steady_minutes": steady,
-                "largest_share": np.divide(largest, np.abs(move), out=np.ones(move.shape), where=move != 0),
-                "side_share": np.divide(taken, traded, out=np.zeros(move.shape), where=traded > 0),
-                "trades": trades,
-            },
-            columns,
-        )
-        size = pl.col("move_bps").abs()
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=size,
-            threshold=pl.col(limit("move_bps")),
-            severity=pl.lit("warning"),
-            fires=(size >= pl.col(limit("move_bps")))
-            & (pl.col("steady_minutes") >= pl.col(limit("steady_minutes")))
-            & (pl.col("largest_share") <= pl.col(limit("largest_share")))
-            & (pl.col("side_share") > pl.col(limit("side_share")))
-            & (pl.col("trades") >= pl.col(limit("trades"))),
-            evidence=pl.struct("move_bps", "steady_minutes", "largest_share", "side_share", "trades"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} moved by {finding['move_bps']:+.0f} bps in {finding['steady_minutes']:.0f} "
-            f"of {_MINUTES} "
-            f"minutes, {100 * finding['side_share']:.0f} % of the volume on that side: consistent "
-            "with ramping"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} moved by {finding['move_bps']:+.0f} bps in {finding['steady_minutes']:.0f} "
+        f"of {_MINUTES} "
+        f"minutes, {100 * finding['side_share']:.0f} % of the volume on that side: consistent "
+        "with ramping"
+    )
 
 
 def _steps(price: Floats, columns: int) -> tuple[Floats, Floats, Floats]:
@@ -120,4 +109,12 @@ def _steps(price: Floats, columns: int) -> tuple[Floats, Floats, Floats]:
     return move, steady, largest
 
 
-RAMPING = Ramping()
+RAMPING = Detector(
+    name="ramping",
+    version=1,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=RampingThresholds,
+    detect=_detect,
+    summary=_summary,
+)

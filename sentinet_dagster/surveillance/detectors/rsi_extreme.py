@@ -14,7 +14,6 @@ Source: Wilder, "New Concepts in Technical Trading Systems", 1978, in its simple
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,15 +21,15 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import Floats
+from sentinet_dagster.surveillance.rolling import Floats, divided
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["RSI_EXTREME"]
@@ -38,6 +37,7 @@ __all__ = ["RSI_EXTREME"]
 _MINUTE: Final = 12  # windows
 _CHANGES: Final = 14
 _SPAN: Final = _MINUTE * _CHANGES
+_LOOKBACK: Final = Lookback(windows=_SPAN * WINDOW, features=_SPAN * WINDOW)
 
 
 class RsiExtremeThresholds(Thresholds, frozen=True):
@@ -48,50 +48,40 @@ class RsiExtremeThresholds(Thresholds, frozen=True):
     move_bps: float = Field(default=100.0, ge=0)
 
 
-@dataclass(frozen=True, slots=True)
-class RsiExtreme:
-    """The detector; see the module. Its score is the distance of the index from 50."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is the distance of the index from 50."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _SPAN
+    price = inputs.of_features(grid, ["price"])["price"]
+    # A break anywhere in the span leaves nothing to be said.
+    whole = np.where(inputs.unbroken(grid, _SPAN, columns), 0.0, np.nan)
+    frame = grid.frame(
+        {
+            "rsi_14m": _rsi(price, columns) + whole,
+            "move_bps": 1e4 * np.log(price[:, _SPAN:] / price[:, :columns]) + whole,
+        },
+        columns,
+    )
+    rsi, move = pl.col("rsi_14m"), pl.col("move_bps")
+    risen = (rsi > pl.col(limit("overbought"))) & (move >= pl.col(limit("move_bps")))
+    fallen = (rsi < pl.col(limit("oversold"))) & (move <= -pl.col(limit("move_bps")))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=(rsi - 50).abs(),
+        threshold=pl.when(rsi > 50)
+        .then(pl.col(limit("overbought")) - 50)
+        .otherwise(50 - pl.col(limit("oversold"))),
+        severity=pl.lit("info"),
+        fires=risen | fallen,
+        evidence=pl.struct("rsi_14m", "move_bps"),
+    )
 
-    name: str = "rsi_extreme"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=_SPAN * WINDOW, features=_SPAN * WINDOW)
-    thresholds: type[Thresholds] = RsiExtremeThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _SPAN
-        price = grid.matrices(inputs.features, ["price"])[0]["price"]
-        # A break anywhere in the span leaves nothing to be said.
-        whole = np.where(inputs.unbroken(grid, _SPAN, columns), 0.0, np.nan)
-        frame = grid.frame(
-            {
-                "rsi_14m": _rsi(price, columns) + whole,
-                "move_bps": 1e4 * np.log(price[:, _SPAN:] / price[:, :columns]) + whole,
-            },
-            columns,
-        )
-        rsi, move = pl.col("rsi_14m"), pl.col("move_bps")
-        risen = (rsi > pl.col(limit("overbought"))) & (move >= pl.col(limit("move_bps")))
-        fallen = (rsi < pl.col(limit("oversold"))) & (move <= -pl.col(limit("move_bps")))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=(rsi - 50).abs(),
-            threshold=pl.when(rsi > 50)
-            .then(pl.col(limit("overbought")) - 50)
-            .otherwise(50 - pl.col(limit("oversold"))),
-            severity=pl.lit("info"),
-            fires=risen | fallen,
-            evidence=pl.struct("rsi_14m", "move_bps"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} RSI {finding['rsi_14m']:.0f} over 14 minutes, in which it moved by "
-            f"{finding['move_bps']:+.0f} bps"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} RSI {finding['rsi_14m']:.0f} over 14 minutes, in which it moved by "
+        f"{finding['move_bps']:+.0f} bps"
+    )
 
 
 def _rsi(price: Floats, columns: int) -> Floats:
@@ -103,7 +93,15 @@ def _rsi(price: Floats, columns: int) -> Floats:
         gains += np.maximum(change, 0.0)
         moves += np.abs(change)
     still = np.where(np.isnan(moves), np.nan, 50.0)
-    return np.divide(100 * gains, moves, out=still, where=moves > 0)
+    return divided(100 * gains, moves, still)
 
 
-RSI_EXTREME = RsiExtreme()
+RSI_EXTREME = Detector(
+    name="rsi_extreme",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=RsiExtremeThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -17,17 +17,18 @@ Source: the dual-condition rule of the product's first specification (issue 6): 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Final
 
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -37,6 +38,7 @@ from sentinet_dagster.surveillance.schema import WINDOW
 __all__ = ["SPREAD_STRESS"]
 
 _PAST = 60
+_LOOKBACK: Final = Lookback(windows=_PAST * WINDOW)
 
 
 class SpreadStressThresholds(Thresholds, frozen=True):
@@ -50,45 +52,42 @@ class SpreadStressThresholds(Thresholds, frozen=True):
     """The spread over the mean of its own five minutes before."""
 
 
-@dataclass(frozen=True, slots=True)
-class SpreadStress:
-    """The detector; see the module."""
-
-    name: str = "spread_stress"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=_PAST * WINDOW)
-    thresholds: type[Thresholds] = SpreadStressThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        seen, _ = grid.matrices(inputs.windows, ["spread_bps_mean"])
-        past = lagged_moments(seen["spread_bps_mean"], inputs.broken(grid), _PAST, grid.columns - _PAST)
-        means = grid.frame({"past_mean_bps": past.mean}, grid.columns - _PAST)
-        spread, z = pl.col("spread_bps_mean"), pl.col("spread_bps_z")
-        critical = (spread > pl.col(limit("critical_bps"))) & (z > pl.col(limit("critical_z")))
-        warning = (spread > pl.col(limit("warning_bps"))) & (z > pl.col(limit("warning_z")))
-        wide = spread > pl.col(limit("ratio")) * pl.col("past_mean_bps")
-        widest = inputs.windows.select("instrument_id", "window_start", "spread_bps_max")
-        window = ["instrument_id", "window_start"]
-        features = inputs.judged(inputs.features)
-        return verdicts(
-            features.join(means, on=window).join(widest, on=window).join(thresholds, on="instrument_id"),
-            score=z,
-            threshold=pl.when(critical).then(limit("critical_z")).otherwise(limit("warning_z")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=(critical | warning) & wide,
-            evidence=pl.struct("spread_bps_mean", "spread_bps_max", "spread_bps_z", "past_mean_bps"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        spread, usual = finding["spread_bps_mean"], finding["past_mean_bps"]
-        return (
-            f"{symbol} spread {spread:.1f} bps, {spread / usual:.1f} times its 5-minute mean of "
-            f"{usual:.1f} bps ({finding['spread_bps_z']:.1f} σ)"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    seen = inputs.of_windows(grid, ["spread_bps_mean"])
+    past = lagged_moments(seen["spread_bps_mean"], inputs.broken(grid), _PAST, grid.columns - _PAST)
+    means = grid.frame({"past_mean_bps": past.mean}, grid.columns - _PAST)
+    spread, z = pl.col("spread_bps_mean"), pl.col("spread_bps_z")
+    critical = (spread > pl.col(limit("critical_bps"))) & (z > pl.col(limit("critical_z")))
+    warning = (spread > pl.col(limit("warning_bps"))) & (z > pl.col(limit("warning_z")))
+    wide = spread > pl.col(limit("ratio")) * pl.col("past_mean_bps")
+    widest = inputs.windows.select("instrument_id", "window_start", "spread_bps_max")
+    window = ["instrument_id", "window_start"]
+    features = inputs.judged(inputs.features)
+    return verdicts(
+        features.join(means, on=window).join(widest, on=window).join(thresholds, on="instrument_id"),
+        score=z,
+        threshold=pl.when(critical).then(limit("critical_z")).otherwise(limit("warning_z")),
+        severity=graded(critical),
+        fires=(critical | warning) & wide,
+        evidence=pl.struct("spread_bps_mean", "spread_bps_max", "spread_bps_z", "past_mean_bps"),
+    )
 
 
-SPREAD_STRESS = SpreadStress()
+def _summary(symbol: str, finding: Evidence) -> str:
+    spread, usual = finding["spread_bps_mean"], finding["past_mean_bps"]
+    return (
+        f"{symbol} spread {spread:.1f} bps, {spread / usual:.1f} times its 5-minute mean of "
+        f"{usual:.1f} bps ({finding['spread_bps_z']:.1f} σ)"
+    )
+
+
+SPREAD_STRESS = Detector(
+    name="spread_stress",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=SpreadStressThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -14,7 +14,6 @@ Source: the consolidated tape's rules on non-firm quotes; issue 6.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,11 +21,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -38,6 +38,7 @@ __all__ = ["STALE_QUOTES"]
 _PAST: Final = 60
 _LONGEST: Final = 24  # windows of silence that are told apart
 _MIN_SAMPLES: Final = 30
+_LOOKBACK: Final = Lookback(windows=(_PAST + _LONGEST) * WINDOW)
 
 
 class StaleQuotesThresholds(Thresholds, frozen=True):
@@ -50,50 +51,47 @@ class StaleQuotesThresholds(Thresholds, frozen=True):
     """A window, in the five minutes before the two in which silence is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class StaleQuotes:
-    """The detector; see the module."""
-
-    name: str = "stale_quotes"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=(_PAST + _LONGEST) * WINDOW)
-    thresholds: type[Thresholds] = StaleQuotesThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _PAST - _LONGEST
-        seen, _ = grid.matrices(inputs.windows, ["quote_count", "trade_count"])
-        quotes, broken = seen["quote_count"], inputs.broken(grid)
-        past = lagged_moments(quotes[:, :-_LONGEST], broken[:, :-_LONGEST], _PAST, columns)
-        silent, traded = np.zeros((len(quotes), columns)), np.zeros((len(quotes), columns))
-        goes_on = np.ones((len(quotes), columns), dtype=np.bool_)
-        for lag in range(_LONGEST):
-            now = slice(grid.columns - lag - columns, grid.columns - lag)
-            goes_on &= ~broken[:, now] & (quotes[:, now] == 0)
-            silent += np.where(goes_on, WINDOW.seconds, 0)
-            traded += np.where(goes_on, seen["trade_count"][:, now], 0)
-        usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
-        frame = grid.frame({"silent_s": silent, "trades": traded, "usual_quotes": usual}, columns)
-        critical = pl.col("silent_s") >= pl.col(limit("critical_silent_s"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id").filter(pl.col("silent_s") > 0),
-            score=pl.col("silent_s"),
-            threshold=pl.col(limit("silent_s")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=(pl.col("silent_s") >= pl.col(limit("silent_s")))
-            & (pl.col("trades") >= pl.col(limit("trades")))
-            & (pl.col("usual_quotes") >= pl.col(limit("usual_quotes"))),
-            evidence=pl.struct("silent_s", "trades", "usual_quotes"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} had no quote for {finding['silent_s']:.0f} s, in which it traded "
-            f"{finding['trades']:.0f} times"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _PAST - _LONGEST
+    seen = inputs.of_windows(grid, ["quote_count", "trade_count"])
+    quotes, broken = seen["quote_count"], inputs.broken(grid)
+    past = lagged_moments(quotes[:, :-_LONGEST], broken[:, :-_LONGEST], _PAST, columns)
+    silent, traded = np.zeros((len(quotes), columns)), np.zeros((len(quotes), columns))
+    goes_on = np.ones((len(quotes), columns), dtype=np.bool_)
+    for lag in range(_LONGEST):
+        now = slice(grid.columns - lag - columns, grid.columns - lag)
+        goes_on &= ~broken[:, now] & (quotes[:, now] == 0)
+        silent += np.where(goes_on, WINDOW.seconds, 0)
+        traded += np.where(goes_on, seen["trade_count"][:, now], 0)
+    usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
+    frame = grid.frame({"silent_s": silent, "trades": traded, "usual_quotes": usual}, columns)
+    critical = pl.col("silent_s") >= pl.col(limit("critical_silent_s"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id").filter(pl.col("silent_s") > 0),
+        score=pl.col("silent_s"),
+        threshold=pl.col(limit("silent_s")),
+        severity=graded(critical),
+        fires=(pl.col("silent_s") >= pl.col(limit("silent_s")))
+        & (pl.col("trades") >= pl.col(limit("trades")))
+        & (pl.col("usual_quotes") >= pl.col(limit("usual_quotes"))),
+        evidence=pl.struct("silent_s", "trades", "usual_quotes"),
+    )
 
 
-STALE_QUOTES = StaleQuotes()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} had no quote for {finding['silent_s']:.0f} s, in which it traded "
+        f"{finding['trades']:.0f} times"
+    )
+
+
+STALE_QUOTES = Detector(
+    name="stale_quotes",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=StaleQuotesThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -25,8 +25,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -39,6 +39,8 @@ from sentinet_dagster.surveillance.schema import TIME, WINDOW
 __all__ = ["SYSTEMIC_DECOUPLING"]
 
 _HELD: Final = 3
+_ROUNDING: Final = 1e-9
+_LOOKBACK: Final = Lookback(correlations=(_HELD - 1) * WINDOW)
 
 
 class SystemicDecouplingThresholds(Thresholds, frozen=True):
@@ -50,63 +52,89 @@ class SystemicDecouplingThresholds(Thresholds, frozen=True):
     instruments: float = Field(default=5, ge=3)
 
 
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """One row a window that may have fallen. The score is the share of the usual share that is gone."""
+    enabled = thresholds["instrument_id"].sort().to_numpy()
+    since = inputs.start - _LOOKBACK.correlations
+    seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
+    pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
+    least = _Least.of(thresholds)
+    rows = [
+        _market(start, [each[number].to_numpy() for each in pairs], enabled, least)
+        for number, start in enumerate(seen["window_start"])
+    ]
+    schema: dict[str, pl.DataType | type[pl.DataType]] = {
+        "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
+        "share": pl.Float64, "usual_share": pl.Float64,
+    }  # fmt: skip
+    market = pl.DataFrame([row for row in rows if row], schema=schema, orient="row").sort("window_start")
+    fallen = 1 - pl.col("share") / pl.col("usual_share")
+    held = market.with_columns(fallen=fallen).with_columns(
+        # The least of the last three windows, if there is one for each.
+        held=pl.when(
+            pl.col("window_start") - pl.col("window_start").shift(_HELD - 1) == (_HELD - 1) * WINDOW
+        ).then(pl.col("fallen").rolling_min(_HELD))
+    )
+    return verdicts(
+        inputs.judged(held).join(thresholds, on="instrument_id"),
+        score=pl.col("held"),
+        threshold=pl.col(limit("fall")),
+        severity=pl.lit("critical"),
+        fires=(pl.col("held") > pl.col(limit("fall")))
+        & (pl.col("usual_share") > pl.col(limit("usual_share")))
+        & (pl.col("instruments") >= pl.col(limit("instruments"))),
+        evidence=pl.struct("share", "usual_share", "instruments"),
+    )
+
+
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} and {finding['instruments'] - 1} others: their common movement explains "
+        f"{100 * finding['share']:.0f} % of the whole, usually {100 * finding['usual_share']:.0f} %"
+    )
+
+
 @dataclass(frozen=True, slots=True)
-class SystemicDecoupling:
-    """The detector; see the module. Its score is the share of the usual share that is gone."""
+class _Least:
+    """What the most sensitive of the instruments asks for: with less than this none of them fires."""
 
-    name: str = "systemic_decoupling"
-    version: int = 1
-    evidence_level: EvidenceLevel = "derived"
-    lookback: Lookback = Lookback(correlations=(_HELD - 1) * WINDOW)
-    thresholds: type[Thresholds] = SystemicDecouplingThresholds
+    usual_share: float
+    fall: float
+    instruments: float
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`. One row a window."""
-        enabled = thresholds["instrument_id"].sort().to_numpy()
-        since = inputs.start - self.lookback.correlations
-        seen = inputs.correlations.filter(pl.col("window_start").is_between(since, inputs.end, closed="left"))
-        pairs = [seen[name] for name in ("instrument_a", "instrument_b", "correlation", "correlation_slow")]
-        rows = [
-            _market(start, [each[number].to_numpy() for each in pairs], enabled)
-            for number, start in enumerate(seen["window_start"])
-        ]
-        schema: dict[str, pl.DataType | type[pl.DataType]] = {
-            "window_start": TIME, "instrument_id": pl.Int16, "instruments": pl.Int64,
-            "share": pl.Float64, "usual_share": pl.Float64,
-        }  # fmt: skip
-        market = pl.DataFrame([row for row in rows if row], schema=schema, orient="row").sort("window_start")
-        fallen = 1 - pl.col("share") / pl.col("usual_share")
-        held = market.with_columns(fallen=fallen).with_columns(
-            # The least of the last three windows, if there is one for each.
-            held=pl.when(
-                pl.col("window_start") - pl.col("window_start").shift(_HELD - 1) == (_HELD - 1) * WINDOW
-            ).then(pl.col("fallen").rolling_min(_HELD))
-        )
-        return verdicts(
-            inputs.judged(held).join(thresholds, on="instrument_id"),
-            score=pl.col("held"),
-            threshold=pl.col(limit("fall")),
-            severity=pl.lit("critical"),
-            fires=(pl.col("held") > pl.col(limit("fall")))
-            & (pl.col("usual_share") > pl.col(limit("usual_share")))
-            & (pl.col("instruments") >= pl.col(limit("instruments"))),
-            evidence=pl.struct("share", "usual_share", "instruments"),
-        )
+    @classmethod
+    def of(cls, thresholds: pl.DataFrame) -> _Least:
+        """Over everybody's thresholds."""
+        return cls(*thresholds.select(pl.col(limit(name)).min() for name in cls.__slots__).row(0))
 
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} and {finding['instruments'] - 1} others: their common movement explains "
-            f"{100 * finding['share']:.0f} % of the whole, usually {100 * finding['usual_share']:.0f} %"
+    def may_be_met(self, now: Floats, slow: Floats, instruments: int) -> bool:
+        """Whether a matrix of these pairs may have lost so much: told without its eigenvalues.
+
+        The greatest is at least what all pairs have in common on the mean, and at most the root of the sum
+        of the matrix's squares. Most windows are told by that, at a fortieth of the price.
+        """
+        share_now = (instruments + 2 * now.sum()) / instruments**2
+        usual_share = np.sqrt(instruments + 2 * np.square(slow).sum()) / instruments
+        return bool(
+            instruments >= self.instruments
+            and usual_share > self.usual_share - _ROUNDING
+            and share_now < (1 - self.fall) * usual_share + _ROUNDING
         )
 
 
-def _market(start: datetime, pairs: list[np.ndarray], enabled: np.ndarray) -> tuple[Any, ...] | None:
-    """(window_start, who carries most, instruments, share now, usual share); None if a pair is not known."""
+def _market(
+    start: datetime, pairs: list[np.ndarray], enabled: np.ndarray, least: _Least
+) -> tuple[Any, ...] | None:
+    """(window_start, who carries most, instruments, share now, usual share).
+
+    None if a pair is not known, or if the market cannot have fallen.
+    """
     a, b, now, slow = pairs
     known = ~(np.isnan(now) | np.isnan(slow)) & np.isin(a, enabled) & np.isin(b, enabled)
     ids = np.unique(np.concatenate([a[known], b[known]]))
     if len(ids) < 2 or np.count_nonzero(known) < len(ids) * (len(ids) - 1) // 2:
+        return None
+    if not least.may_be_met(now[known], slow[known], len(ids)):
         return None
     rows, columns = np.searchsorted(ids, a[known]), np.searchsorted(ids, b[known])
     matrices = np.broadcast_to(np.eye(len(ids)), (2, len(ids), len(ids))).copy()
@@ -121,4 +149,12 @@ def _greatest_share(matrix: Floats) -> float:
     return float(np.linalg.eigvalsh(matrix)[-1]) / len(matrix)
 
 
-SYSTEMIC_DECOUPLING = SystemicDecoupling()
+SYSTEMIC_DECOUPLING = Detector(
+    name="systemic_decoupling",
+    version=1,
+    evidence_level="derived",
+    lookback=_LOOKBACK,
+    thresholds=SystemicDecouplingThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -16,7 +16,6 @@ Source: Makarov and Schoar, "Trading and Arbitrage in Cryptocurrency Markets", 2
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -24,11 +23,12 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -39,6 +39,7 @@ __all__ = ["VENUE_DIVERGENCE"]
 
 _HELD: Final = 3
 _FEWEST_OTHERS: Final = 2
+_LOOKBACK: Final = Lookback(windows=_HELD * WINDOW, features=_HELD * WINDOW)
 
 
 class VenueDivergenceThresholds(Thresholds, frozen=True):
@@ -49,67 +50,57 @@ class VenueDivergenceThresholds(Thresholds, frozen=True):
     others_range_bps: float = Field(default=10.0, gt=0)
 
 
-@dataclass(frozen=True, slots=True)
-class VenueDivergence:
-    """The detector; see the module. Its score is the least distance of the three windows."""
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    """The score is the least distance of the three windows."""
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _HELD
+    price = np.where(inputs.broken(grid), np.nan, inputs.of_features(grid, ["price"])["price"])
+    distance, spread = np.full(price.shape, np.nan), np.full(price.shape, np.nan)
+    others = np.zeros(len(price))
+    for same in inputs.instruments.sort("instrument_id").group_by(
+        "kind", "base", "quote", maintain_order=True
+    ):
+        rows = grid.rows_of(same[1]["instrument_id"].to_numpy())
+        rows = rows[rows >= 0]
+        if len(rows) > _FEWEST_OTHERS:
+            distance[rows], spread[rows] = _apart(price[rows])
+            others[rows] = len(rows) - 1
+    held, widest = distance[:, -columns:], spread[:, -columns:]
+    sign = np.sign(held)
+    least = np.abs(held)
+    for lag in range(1, _HELD):
+        stop = grid.columns - lag
+        least = np.minimum(least, np.maximum(sign * distance[:, stop - columns : stop], 0.0))
+        widest = np.maximum(widest, spread[:, stop - columns : stop])
+    frame = grid.frame(
+        {
+            "distance_bps": held,
+            "least_bps": least,
+            "others_range_bps": widest,
+            "others": np.repeat(others[:, None], columns, axis=1),
+        },
+        columns,
+    )
+    away = pl.col("least_bps")
+    critical = away > pl.col(limit("critical_distance_bps"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=away,
+        threshold=pl.col(limit("distance_bps")),
+        severity=graded(critical),
+        fires=(away > pl.col(limit("distance_bps")))
+        & (pl.col("others_range_bps") <= pl.col(limit("others_range_bps"))),
+        evidence=pl.struct("distance_bps", "others_range_bps", pl.col("others").cast(pl.Int64)),
+    )
 
-    name: str = "venue_divergence"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback(windows=_HELD * WINDOW, features=_HELD * WINDOW)
-    thresholds: type[Thresholds] = VenueDivergenceThresholds
 
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _HELD
-        price = np.where(inputs.broken(grid), np.nan, grid.matrices(inputs.features, ["price"])[0]["price"])
-        distance, spread = np.full(price.shape, np.nan), np.full(price.shape, np.nan)
-        others = np.zeros(len(price))
-        for same in inputs.instruments.sort("instrument_id").group_by(
-            "kind", "base", "quote", maintain_order=True
-        ):
-            rows = grid.rows_of(same[1]["instrument_id"].to_numpy())
-            rows = rows[rows >= 0]
-            if len(rows) > _FEWEST_OTHERS:
-                distance[rows], spread[rows] = _apart(price[rows])
-                others[rows] = len(rows) - 1
-        held, widest = distance[:, -columns:], spread[:, -columns:]
-        sign = np.sign(held)
-        least = np.abs(held)
-        for lag in range(1, _HELD):
-            stop = grid.columns - lag
-            least = np.minimum(least, np.maximum(sign * distance[:, stop - columns : stop], 0.0))
-            widest = np.maximum(widest, spread[:, stop - columns : stop])
-        frame = grid.frame(
-            {
-                "distance_bps": held,
-                "least_bps": least,
-                "others_range_bps": widest,
-                "others": np.repeat(others[:, None], columns, axis=1),
-            },
-            columns,
-        )
-        away = pl.col("least_bps")
-        critical = away > pl.col(limit("critical_distance_bps"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=away,
-            threshold=pl.col(limit("distance_bps")),
-            severity=pl.when(critical).then(pl.lit("critical")).otherwise(pl.lit("warning")),
-            fires=(away > pl.col(limit("distance_bps")))
-            & (pl.col("others_range_bps") <= pl.col(limit("others_range_bps"))),
-            evidence=pl.struct("distance_bps", "others_range_bps", pl.col("others").cast(pl.Int64)),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["distance_bps"] > 0 else "below"
-        return (
-            f"{symbol} {abs(finding['distance_bps']):.1f} bps {side} {finding['others']} other "
-            "venues, which lie "
-            f"within {finding['others_range_bps']:.1f} bps of each other"
-        )
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["distance_bps"] > 0 else "below"
+    return (
+        f"{symbol} {abs(finding['distance_bps']):.1f} bps {side} {finding['others']} other "
+        "venues, which lie "
+        f"within {finding['others_range_bps']:.1f} bps of each other"
+    )
 
 
 def _apart(price: Floats) -> tuple[Floats, Floats]:
@@ -135,4 +126,12 @@ def _at(rows: Floats, places: np.ndarray) -> Floats:
     return taken
 
 
-VENUE_DIVERGENCE = VenueDivergence()
+VENUE_DIVERGENCE = Detector(
+    name="venue_divergence",
+    version=1,
+    evidence_level="L1",
+    lookback=_LOOKBACK,
+    thresholds=VenueDivergenceThresholds,
+    detect=_detect,
+    summary=_summary,
+)

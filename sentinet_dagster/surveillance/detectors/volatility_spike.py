@@ -17,17 +17,15 @@ Source: the 3-sigma rule on a rolling window; Lee and Mykland, "Jumps in Financi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
-    Lookback,
     Thresholds,
+    graded,
     limit,
     verdicts,
 )
@@ -46,40 +44,35 @@ class VolatilitySpikeThresholds(Thresholds, frozen=True):
     """The window's return, in absolute terms."""
 
 
-@dataclass(frozen=True, slots=True)
-class VolatilitySpike:
-    """The detector; see the module."""
-
-    name: str = "volatility_spike"
-    version: int = 1
-    evidence_level: EvidenceLevel = "L1"
-    lookback: Lookback = Lookback()
-    thresholds: type[Thresholds] = VolatilitySpikeThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        price_z = pl.col("price_z").abs()
-        severity = pl.when(price_z > pl.col(limit("critical_price_z"))).then(pl.lit("critical"))
-        return verdicts(
-            inputs.judged(inputs.features).join(thresholds, on="instrument_id"),
-            score=price_z,
-            threshold=pl.col(limit("price_z")),
-            severity=severity.otherwise(pl.lit("warning")),
-            fires=(price_z > pl.col(limit("price_z")))
-            & (pl.col("return_z").abs() > pl.col(limit("return_z")))
-            & (pl.col("return_bps").abs() >= pl.col(limit("move_bps"))),
-            evidence=pl.struct(
-                "price", "price_z", "price_z_samples", "return_bps", "return_z", "volatility_20_bps"
-            ),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        side = "above" if finding["price_z"] > 0 else "below"
-        return (
-            f"{symbol} price {abs(finding['price_z']):.1f} σ {side} its 5-minute mean after a move of "
-            f"{finding['return_bps']:+.1f} bps in 5 s ({abs(finding['return_z']):.1f} σ)"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    price_z = pl.col("price_z").abs()
+    return verdicts(
+        inputs.judged(inputs.features).join(thresholds, on="instrument_id"),
+        score=price_z,
+        threshold=pl.col(limit("price_z")),
+        severity=graded(price_z > pl.col(limit("critical_price_z"))),
+        fires=(price_z > pl.col(limit("price_z")))
+        & (pl.col("return_z").abs() > pl.col(limit("return_z")))
+        & (pl.col("return_bps").abs() >= pl.col(limit("move_bps"))),
+        evidence=pl.struct(
+            "price", "price_z", "price_z_samples", "return_bps", "return_z", "volatility_20_bps"
+        ),
+    )
 
 
-VOLATILITY_SPIKE = VolatilitySpike()
+def _summary(symbol: str, finding: Evidence) -> str:
+    side = "above" if finding["price_z"] > 0 else "below"
+    return (
+        f"{symbol} price {abs(finding['price_z']):.1f} σ {side} its 5-minute mean after a move of "
+        f"{finding['return_bps']:+.1f} bps in 5 s ({abs(finding['return_z']):.1f} σ)"
+    )
+
+
+VOLATILITY_SPIKE = Detector(
+    name="volatility_spike",
+    version=1,
+    evidence_level="L1",
+    thresholds=VolatilitySpikeThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -14,7 +14,6 @@ Source: the product's first specification (issue 6): volume above three times it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -22,8 +21,8 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
@@ -38,6 +37,7 @@ __all__ = ["VOLUME_SPIKE"]
 _MINUTE: Final = 12  # windows
 _PAST: Final = 240
 _MIN_SAMPLES: Final = 120
+_LOOKBACK: Final = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
 
 
 class VolumeSpikeThresholds(Thresholds, frozen=True):
@@ -49,51 +49,48 @@ class VolumeSpikeThresholds(Thresholds, frozen=True):
     """Executions the minute must have: the volume of few is a matter of chance."""
 
 
-@dataclass(frozen=True, slots=True)
-class VolumeSpike:
-    """The detector; see the module."""
-
-    name: str = "volume_spike"
-    version: int = 1
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
-    thresholds: type[Thresholds] = VolumeSpikeThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _MINUTE - _PAST
-        values, _ = grid.matrices(inputs.windows, ["volume", "trade_count"])
-        broken = inputs.broken(grid)
-        minute = lagged_sums(np.where(broken, np.nan, values["volume"]), _MINUTE, columns)
-        past = lagged_moments(values["volume"][:, :-_MINUTE], broken[:, :-_MINUTE], _PAST, columns)
-        usual = np.where((past.samples >= _MIN_SAMPLES) & (past.mean > 0), _MINUTE * past.mean, np.nan)
-        frame = grid.frame(
-            {
-                "minute_volume": minute,
-                "usual_volume": usual,
-                "volume_ratio": minute / usual,
-                "trades": lagged_sums(np.nan_to_num(values["trade_count"]), _MINUTE, columns),
-            },
-            columns,
-        )
-        ratio = pl.col("volume_ratio")
-        large = ratio > pl.col(limit("warning_ratio"))
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=ratio,
-            threshold=pl.col(limit("ratio")),
-            severity=pl.when(large).then(pl.lit("warning")).otherwise(pl.lit("info")),
-            fires=(ratio > pl.col(limit("ratio"))) & (pl.col("trades") >= pl.col(limit("trades"))),
-            evidence=pl.struct("minute_volume", "usual_volume", "volume_ratio", "trades"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} traded {finding['volume_ratio']:.1f} times its usual minute: "
-            f"{finding['minute_volume']:,.8g} in {finding['trades']:.0f} executions"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _MINUTE - _PAST
+    values = inputs.of_windows(grid, ["volume", "trade_count"])
+    broken = inputs.broken(grid)
+    minute = lagged_sums(np.where(broken, np.nan, values["volume"]), _MINUTE, columns)
+    past = lagged_moments(values["volume"][:, :-_MINUTE], broken[:, :-_MINUTE], _PAST, columns)
+    usual = np.where((past.samples >= _MIN_SAMPLES) & (past.mean > 0), _MINUTE * past.mean, np.nan)
+    frame = grid.frame(
+        {
+            "minute_volume": minute,
+            "usual_volume": usual,
+            "volume_ratio": minute / usual,
+            "trades": lagged_sums(np.nan_to_num(values["trade_count"]), _MINUTE, columns),
+        },
+        columns,
+    )
+    ratio = pl.col("volume_ratio")
+    large = ratio > pl.col(limit("warning_ratio"))
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=ratio,
+        threshold=pl.col(limit("ratio")),
+        severity=pl.when(large).then(pl.lit("warning")).otherwise(pl.lit("info")),
+        fires=(ratio > pl.col(limit("ratio"))) & (pl.col("trades") >= pl.col(limit("trades"))),
+        evidence=pl.struct("minute_volume", "usual_volume", "volume_ratio", "trades"),
+    )
 
 
-VOLUME_SPIKE = VolumeSpike()
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} traded {finding['volume_ratio']:.1f} times its usual minute: "
+        f"{finding['minute_volume']:,.8g} in {finding['trades']:.0f} executions"
+    )
+
+
+VOLUME_SPIKE = Detector(
+    name="volume_spike",
+    version=1,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=VolumeSpikeThresholds,
+    detect=_detect,
+    summary=_summary,
+)

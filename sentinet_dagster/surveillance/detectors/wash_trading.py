@@ -18,7 +18,6 @@ consistent with wash trading'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -26,21 +25,22 @@ import polars as pl
 from pydantic import Field
 
 from sentinet_dagster.surveillance.detectors.base import (
+    Detector,
     Evidence,
-    EvidenceLevel,
     Inputs,
     Lookback,
     Thresholds,
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import Floats, lagged_range, lagged_sums
+from sentinet_dagster.surveillance.rolling import divided, lagged_range, lagged_sums
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["WASH_TRADING"]
 
 _MINUTE: Final = 12
 _PAST: Final = 240
+_LOOKBACK: Final = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
 
 
 class WashTradingThresholds(Thresholds, frozen=True):
@@ -54,67 +54,59 @@ class WashTradingThresholds(Thresholds, frozen=True):
     """The price's range over the minute must be less."""
 
 
-@dataclass(frozen=True, slots=True)
-class WashTrading:
-    """The detector; see the module."""
-
-    name: str = "wash_trading"
-    version: int = 1
-    evidence_level: EvidenceLevel = "trades"
-    lookback: Lookback = Lookback(windows=(_MINUTE + _PAST) * WINDOW)
-    thresholds: type[Thresholds] = WashTradingThresholds
-
-    def detect(self, inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-        """See `Detector`."""
-        grid = inputs.grid(self.lookback.windows)
-        columns = grid.columns - _MINUTE - _PAST
-        seen, _ = grid.matrices(inputs.windows, ["volume", "matched_volume", "matched_count", "close"])
-        broken = inputs.broken(grid)
-        whole = ~broken & ~np.isnan(seen["volume"])
-        volume = np.where(whole, seen["volume"], 0.0)
-        matched = np.where(whole, seen["matched_volume"], 0.0)
-        minute, in_pairs = lagged_sums(volume, _MINUTE, columns), lagged_sums(matched, _MINUTE, columns)
-        early = slice(None, -_MINUTE)
-        past = lagged_sums(volume[:, early], _PAST, columns)
-        past_share = _share(lagged_sums(matched[:, early], _PAST, columns), past)
-        # Ten minutes must have been seen: of less nobody knows what is usual.
-        is_known = lagged_sums(whole[:, early].astype(np.float64), _PAST, columns) >= _PAST / 2
-        close, moved = seen["close"], lagged_range(seen["close"], broken, _MINUTE, columns)
-        frame = grid.frame(
-            {
-                "matched_share": _share(in_pairs, minute),
-                "usual_share": np.where(is_known, np.nan_to_num(past_share), np.nan),
-                "matched_trades": lagged_sums(np.nan_to_num(seen["matched_count"]), _MINUTE, columns),
-                "move_bps": 1e4 * moved / close[:, -columns:],
-            },
-            columns,
-        )
-        share = pl.col("matched_share")
-        return verdicts(
-            frame.join(thresholds, on="instrument_id"),
-            score=pl.when(pl.col("usual_share").is_not_null()).then(share),
-            threshold=pl.col(limit("matched_share")),
-            severity=pl.lit("warning"),
-            fires=(share > pl.col(limit("matched_share")))
-            & (share > pl.col(limit("share_ratio")) * pl.col("usual_share"))
-            & (pl.col("matched_trades") >= pl.col(limit("matched_trades")))
-            & (pl.col("move_bps") < pl.col(limit("move_bps"))),
-            evidence=pl.struct("matched_share", "usual_share", "matched_trades", "move_bps"),
-        )
-
-    def summary(self, symbol: str, finding: Evidence) -> str:
-        """See `Detector`."""
-        return (
-            f"{symbol} {100 * finding['matched_share']:.0f} % of a minute in pairs that undo each other "
-            f"({finding['matched_trades']:.0f} trades, usually {100 * finding['usual_share']:.0f} "
-            "%), price moved "
-            f"{finding['move_bps']:.1f} bps: consistent with wash trading"
-        )
+def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    grid = inputs.grid(_LOOKBACK.windows)
+    columns = grid.columns - _MINUTE - _PAST
+    seen = inputs.of_windows(grid, ["volume", "matched_volume", "matched_count", "close"])
+    broken = inputs.broken(grid)
+    whole = ~broken & ~np.isnan(seen["volume"])
+    volume = np.where(whole, seen["volume"], 0.0)
+    matched = np.where(whole, seen["matched_volume"], 0.0)
+    minute, in_pairs = lagged_sums(volume, _MINUTE, columns), lagged_sums(matched, _MINUTE, columns)
+    early = slice(None, -_MINUTE)
+    past = lagged_sums(volume[:, early], _PAST, columns)
+    past_share = divided(lagged_sums(matched[:, early], _PAST, columns), past)
+    # Ten minutes must have been seen: of less nobody knows what is usual.
+    is_known = lagged_sums(whole[:, early].astype(np.float64), _PAST, columns) >= _PAST / 2
+    close, moved = seen["close"], lagged_range(seen["close"], broken, _MINUTE, columns)
+    frame = grid.frame(
+        {
+            "matched_share": divided(in_pairs, minute),
+            "usual_share": np.where(is_known, np.nan_to_num(past_share), np.nan),
+            "matched_trades": lagged_sums(np.nan_to_num(seen["matched_count"]), _MINUTE, columns),
+            "move_bps": 1e4 * moved / close[:, -columns:],
+        },
+        columns,
+    )
+    share = pl.col("matched_share")
+    return verdicts(
+        frame.join(thresholds, on="instrument_id"),
+        score=pl.when(pl.col("usual_share").is_not_null()).then(share),
+        threshold=pl.col(limit("matched_share")),
+        severity=pl.lit("warning"),
+        fires=(share > pl.col(limit("matched_share")))
+        & (share > pl.col(limit("share_ratio")) * pl.col("usual_share"))
+        & (pl.col("matched_trades") >= pl.col(limit("matched_trades")))
+        & (pl.col("move_bps") < pl.col(limit("move_bps"))),
+        evidence=pl.struct("matched_share", "usual_share", "matched_trades", "move_bps"),
+    )
 
 
-def _share(part: Floats, whole: Floats) -> Floats:
-    share: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return share
+def _summary(symbol: str, finding: Evidence) -> str:
+    return (
+        f"{symbol} {100 * finding['matched_share']:.0f} % of a minute in pairs that undo each other "
+        f"({finding['matched_trades']:.0f} trades, usually {100 * finding['usual_share']:.0f} "
+        "%), price moved "
+        f"{finding['move_bps']:.1f} bps: consistent with wash trading"
+    )
 
 
-WASH_TRADING = WashTrading()
+WASH_TRADING = Detector(
+    name="wash_trading",
+    version=1,
+    evidence_level="trades",
+    lookback=_LOOKBACK,
+    thresholds=WashTradingThresholds,
+    detect=_detect,
+    summary=_summary,
+)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_daemon.copy_rows import FACTS, Fact, Relation, encode, times_of
+from ingest_daemon.copy_rows import FACTS, Fact, Relation, Told, encode, times_of
 from ingest_daemon.events import Book, BookFlow, Quote, ReferencePrice, Trade
 
 TRADES, QUOTES, BOOKS, BOOK_FLOWS, REFERENCE_PRICES = FACTS
@@ -124,8 +124,12 @@ def in_any_order(rows: Sequence[tuple[Any, ...]]) -> list[str]:
 def test_every_row_comes_out_as_it_went_in(relation: Relation, strategy: st.SearchStrategy[Fact]) -> None:
     @given(st.lists(strategy, max_size=8))
     def check(events: list[Fact]) -> None:
-        rows = decode(relation, b"".join(encode(relation, events, rows_at_once=3)))
+        told = Told()
+        rows = decode(relation, b"".join(encode(relation, events, told, rows_at_once=3)))
         assert in_any_order(rows) == in_any_order([expected(relation, event) for event in events])
+        if events:
+            assert sorted(told.times) == sorted(times_of(events))
+            assert told.received_until == max(event.received_at for event in events)
 
     check()
 
@@ -138,6 +142,12 @@ def test_the_columns_are_the_fields_of_the_event_and_time() -> None:
 def test_time_is_when_it_happened_or_else_when_it_was_seen() -> None:
     assert times_of([Quote(1, 1, 5, 9, 1.0, 1.0, 2.0, 1.0)]) == (5,)
     assert times_of([Quote(1, 1, at, 9, 1.0, 1.0, 2.0, 1.0) for at in (None, 7)]) == (9, 7)
+
+
+def test_levels_may_be_whole_numbers() -> None:
+    mixed = Book(1, 1, 1, 1, (3, 2.5), (2**40, -(2**63)), (4,), (0.0,))
+    (row,) = decode(BOOKS, b"".join(encode(BOOKS, [mixed])))
+    assert row == expected(BOOKS, mixed)
 
 
 def test_a_number_that_does_not_fit_is_refused() -> None:

@@ -31,6 +31,7 @@ COMMANDS = [
     "check",
     "dashboards",
     "benchmark",
+    "calibrate",
     "evaluate",
     "venues",
     "rollups",

@@ -10,17 +10,19 @@ from sentinet_dagster import default_setup
 from sentinet_dagster.definitions import defs
 
 MARKET = ["book_flows", "books", "feed_gaps", "quotes", "reference_prices", "rejected_frames", "trades"]
+FACTS = ["book_flows", "books", "quotes", "reference_prices", "trades"]
 INSTRUMENTS = "market/instruments"
+QUARANTINED = "surveillance/quarantined_facts"
 NAMES = "rollup/stg_market__instruments"
 CONTINUOUS = {
-    "rollup/trade_bars_1m": ["market/trades"],
+    "rollup/trade_bars_1m": ["market/trades", QUARANTINED],
     "rollup/trade_bars_5m": ["rollup/trade_bars_1m"],
     "rollup/trade_bars_15m": ["rollup/trade_bars_5m"],
     "rollup/trade_bars_1h": ["rollup/trade_bars_15m"],
     "rollup/trade_bars_1d": ["rollup/trade_bars_1h"],
-    "rollup/quote_spreads_1m": ["market/quotes"],
-    "rollup/book_depth_1m": ["market/books"],
-    "rollup/reference_prices_1m": ["market/reference_prices"],
+    "rollup/quote_spreads_1m": ["market/quotes", QUARANTINED],
+    "rollup/book_depth_1m": ["market/books", QUARANTINED],
+    "rollup/reference_prices_1m": ["market/reference_prices", QUARANTINED],
     "rollup/feed_quality_1h": [
         "market/feed_gaps",
         INSTRUMENTS,
@@ -28,6 +30,7 @@ CONTINUOUS = {
         "rollup/book_depth_1m",
         "rollup/quote_spreads_1m",
         "rollup/trade_bars_1m",
+        QUARANTINED,
     ],
     "rollup/technical_indicators_1m": ["rollup/trade_bars_1m"],
 }
@@ -41,7 +44,12 @@ VIEWS = {
     "rollup/spread_monitor": ["rollup/quote_bars_1m", NAMES],
     "rollup/price_with_bands": [NAMES, "rollup/technical_indicators_1m"],
     "rollup/correlation_latest": [NAMES, "surveillance/correlations"],
-    "rollup/alert_queue": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
+    "rollup/alert_queue": [
+        "rollup/stg_surveillance__alerts",
+        "rollup/stg_surveillance__incidents",
+        "surveillance/alerts",
+        "surveillance/windows",
+    ],
     "rollup/alert_outcomes": ["rollup/stg_surveillance__alerts", "surveillance/alerts"],
     "rollup/market_overview": [
         "rollup/feed_quality_1h",
@@ -52,6 +60,7 @@ VIEWS = {
     ],
     NAMES: [INSTRUMENTS],
     "rollup/stg_surveillance__alerts": [INSTRUMENTS, "surveillance/alerts"],
+    "rollup/stg_surveillance__incidents": ["surveillance/alerts"],
     **{
         f"rollup/stg_market__{name}": sorted([INSTRUMENTS, f"market/{name}"])
         for name in MARKET
@@ -62,6 +71,7 @@ VIEWS = {
 GRAPH = {
     **{f"market/{name}": [] for name in MARKET},
     INSTRUMENTS: [],
+    QUARANTINED: [f"market/{name}" for name in FACTS],
     **CONTINUOUS,
     **VIEWS,
     "surveillance/windows": [f"market/{name}" for name in MARKET],
@@ -106,7 +116,6 @@ SCHEDULES = {
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
 SENSORS = {"on_missing_model": "retrain_models_daily", "on_new_batches": "judge_windows"}
-FACTS = ["book_flows", "books", "quotes", "reference_prices", "trades"]
 JUDGED = ["alerts", "correlations", "features", "findings", "scores", "windows"]
 CHECKS = sorted(
     [
@@ -197,6 +206,6 @@ def test_loading_imports_nothing_slow_and_warns_of_nothing() -> None:
     slow += ["great_expectations", "pandas"]
     code = f"import sys, sentinet_dagster.definitions\nprint([m for m in {slow} if m in sys.modules])"
     loaded = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=300, check=True
     )
     assert loaded.stdout.strip() == "[]"

@@ -136,6 +136,18 @@ def _each_its_own_way(frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+@cache
+def _number(symbol: str) -> int:
+    return instruments().filter(symbol=symbol)["instrument_id"][0]
+
+
+def _fifteen_seconds_late(frame: pl.DataFrame) -> pl.DataFrame:
+    """From AT on the perpetual quotes what it quoted three windows before."""
+    late = (pl.col("instrument_id") == _number("BTC-USDT-PERP")) & (pl.col("window_start") >= AT)
+    before = pl.col("mid_close").shift(3).over("instrument_id", order_by="window_start")
+    return frame.with_columns(mid_close=pl.when(late).then(before).otherwise("mid_close"))
+
+
 _BOOK: Final = {
     "flow_seconds": 5,
     "bid_depth_10bps": 1e6,
@@ -146,12 +158,9 @@ _BOOK: Final = {
     "ask_layers": 0,
     "bid_withdrawn_max": 0.0,
     "ask_withdrawn_max": 0.0,
+    "bid_layered_max": 0.0,
+    "ask_layered_max": 0.0,
 }
-
-
-@cache
-def _number(symbol: str) -> int:
-    return instruments().filter(symbol=symbol)["instrument_id"][0]
 
 
 ABUSES: Final[Mapping[str, Scene]] = {
@@ -186,6 +195,11 @@ ABUSES: Final[Mapping[str, Scene]] = {
     "layering": Scene(
         usual=_BOOK,
         abuse={"ask_layered_max": 5e5 / pl.col("mid_close"), "ask_layers": 5, "bid_traded_near": 3.0},
+    ),
+    "lead_lag_break": Scene(
+        rewrite=_fifteen_seconds_late,
+        found_on=(_number("BTC-USDT-PERP"),),
+        found_within=4 * _MINUTE,
     ),
     "marking_the_close": Scene(
         abuse={

@@ -16,7 +16,7 @@ from tests.unit.sentinet_dagster.surveillance.detectors.test_contract import SCR
 from tests.unit.sentinet_dagster.surveillance.simulation import CALM_FROM, Judged
 
 # What needs no past, and is told of the window itself.
-AT_ONCE = {"book_spoofing", "crossed_market", "feed_gap", "funding_anomaly", "layering", "venue_divergence"}
+AT_ONCE = {"crossed_market", "feed_gap", "funding_anomaly", "venue_divergence"}
 OF_PAIRS = {"pair_divergence", "systemic_decoupling"}
 
 pytestmark = pytest.mark.parametrize("name", ABUSES)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -42,6 +44,7 @@ CALM_ALERTS: Mapping[str, int] = {"spread_stress": 1, "favourable_execution": 5}
 # Those whose verdict rests on the window alone, with nothing to warm up.
 WITHOUT_PAST = {"spoofing"}
 
+PYPROJECT = Path(__file__).resolve().parents[5] / "pyproject.toml"
 RELATIONS = ("windows", "features", "correlations", "scores")
 
 every = pytest.mark.parametrize("detector", DETECTORS.values(), ids=lambda detector: detector.name)
@@ -80,6 +83,14 @@ def test_it_is_named_after_its_file_and_says_what_it_is(detector: Detector) -> N
     assert f"Evidence level: {detector.evidence_level}" in module.__doc__
     assert detector.version >= 1
     assert min(getattr(detector.lookback, name) for name in RELATIONS) >= timedelta(0)
+
+
+def test_the_linter_keeps_every_detector_from_the_others() -> None:
+    contracts = tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
+    (modules,) = (
+        each["modules"] for each in contracts if each["name"] == "Detectors do not import detectors"
+    )
+    assert [module.rpartition(".")[2] for module in modules] == sorted(DETECTORS)
 
 
 @every

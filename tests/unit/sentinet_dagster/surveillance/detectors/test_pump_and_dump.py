@@ -102,12 +102,14 @@ def test_at_any_time_both_conditions_must_hold(changed: dict[str, Any]) -> None:
         ({"rise": 0.03, "sweeps": 4}, True),
         ({"rise": 0.01, "sweeps": 4}, False),
         ({"rise": 0.03, "sweeps": 3}, False),
-        ({"rise": 0.06, "sweeps": 0}, True),  # a jump on record buying
-        ({"rise": 0.06, "sweeps": 0, "bought": 0.5}, False),  # a jump on no more than the usual
+        ({"rise": 0.06, "sweeps": 1}, True),  # a jump on record buying
+        ({"rise": 0.06, "sweeps": 1, "bought": 0.5}, False),  # a jump on no more than the usual
+        ({"rise": 0.06, "sweeps": 0}, False),  # a jump that no order walked the book for
     ],
 )
-def test_at_a_full_hour_less_is_asked_for(numbers: dict[str, Any], fires: bool) -> None:
+def test_at_a_full_or_half_hour_less_is_asked_for(numbers: dict[str, Any], fires: bool) -> None:
     assert (found(AT_THE_HOUR, **numbers) is not None) is fires
+    assert (found(AT_THE_HOUR + timedelta(minutes=30), **numbers) is not None) is fires
     assert found(AT_NO_HOUR, **numbers) is None
 
 

@@ -38,7 +38,11 @@ COUNTS = {
 
 
 def fires(first: dict[str, Any], second: dict[str, Any]) -> bool:
-    """Whether it fires on the second of two windows that otherwise lean by 0.8 in 20 quotes."""
+    return not said(first, second).is_empty()
+
+
+def said(first: dict[str, Any], second: dict[str, Any]) -> pl.DataFrame:
+    """What fires on the second of two windows that otherwise lean by 0.8 in 20 quotes."""
     rows = [
         {
             "instrument_id": 1,
@@ -61,7 +65,7 @@ def fires(first: dict[str, Any], second: dict[str, Any]) -> bool:
         0.8,
     )
     found = SPOOFING.detect(inputs, load_settings({}).thresholds(SPOOFING, instruments(1)))
-    return not found.filter(pl.col("fires")).is_empty()
+    return found.filter(pl.col("fires"))
 
 
 @pytest.mark.parametrize(
@@ -80,3 +84,8 @@ def fires(first: dict[str, Any], second: dict[str, Any]) -> bool:
 )
 def test_all_conditions_must_hold(first: dict[str, Any], second: dict[str, Any], expected: bool) -> None:
     assert fires(first, second) is expected
+
+
+@pytest.mark.parametrize(("flow_seconds", "severity"), [(0, "warning"), (5, "info")])
+def test_where_the_orders_themselves_are_seen_it_is_a_hint(flow_seconds: int, severity: str) -> None:
+    assert said({}, {"flow_seconds": flow_seconds})["severity"].to_list() == [severity]
