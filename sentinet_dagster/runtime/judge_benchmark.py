@@ -48,7 +48,7 @@ class Options:
     events_per_s: float = 20.0  # trades and quotes of an instrument, for the way from end to end
     hours: int = 24  # of the day, at a trade and a quote a second and instrument
     rounds: int = 3
-    reference_events: int = 20_000
+    reference_events: int = 300_000  # 150 s of the market: every deque is full, and correlations are told
 
 
 def measure_judging(options: Options) -> dict[str, Any]:
