@@ -18,7 +18,6 @@ from itertools import starmap
 from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 from msgspec.structs import astuple
@@ -32,7 +31,6 @@ Fact = Trade | Quote | Book | BookFlow | ReferencePrice
 _HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, length of the extension
 _TRAILER: Final = b"\xff\xff"
 _FLOAT8_OID: Final = 701
-_FLOAT_MARKER: Final = 0xCB  # in MessagePack, before eight bytes
 _POSTGRES_EPOCH_US: Final = 946_684_800_000_000  # 2000-01-01, where PostgreSQL counts from
 
 # Rows of a part: while the server takes one part in, the next is made. About 100 kB, which memory is taken
@@ -80,7 +78,6 @@ TIMESTAMPTZ: Final = Type(">i8", counted_from=_POSTGRES_EPOCH_US)
 _PACKED: Final = {"|b1": "?", ">i2": "h", ">i4": "i", ">i8": "q", ">f8": "d"}
 """How `struct` packs what is on the wire; a boolean takes any value, as that of a field that is not read."""
 
-_write_messagepack: Final = msgspec.msgpack.Encoder().encode
 _began_at, _occurred_at, _received_at = map(attrgetter, ("time", "occurred_at", "received_at"))
 
 _INSTRUMENT = Column("instrument_id", SMALLINT)
@@ -291,39 +288,14 @@ def _fill(layout: _Layout, events: Sequence[Fact], values: _Varying, told: Told)
 
 
 def _doubles(arrays: list[tuple[float, ...]], length: int) -> npt.NDArray[np.float64]:
-    """Arrays of one length, by way of MessagePack: three times as quick as `struct`."""
-    found = _doubles_written(arrays, length)
-    if found is None:
-        found = _doubles_written([tuple(map(float, array)) for array in arrays], length)
-    assert found is not None, "now they are floats"
-    return found
-
-
-def _doubles_written(arrays: list[tuple[float, ...]], length: int) -> npt.NDArray[np.float64] | None:
-    """None: a number among them is a whole one, which MessagePack writes as such.
-
-    A float is a marker and eight bytes, and no number is longer: what has the length of floats alone holds
-    items of nine bytes, of which the marker says what they are.
-    """
-    array = _written_array(length)
-    written = _write_messagepack(arrays)
-    start = len(written) - len(arrays) * array.itemsize
-    if start != _array_head(len(arrays)):
-        return None
-    items = np.frombuffer(written, array, offset=start)["items"]
-    return items["value"] if (items["marker"] == _FLOAT_MARKER).all() else None
+    """Arrays of one length; numpy takes twice as long to read floats out of tuples."""
+    packed = b"".join(starmap(_packer(length), arrays))
+    return np.frombuffer(packed, np.float64).reshape(len(arrays), length)
 
 
 @lru_cache(maxsize=256)
-def _written_array(length: int) -> np.dtype[np.void]:
-    """Floats in MessagePack."""
-    items = np.dtype([("marker", "u1"), ("value", ">f8")])
-    return np.dtype([("head", f"V{_array_head(length)}"), ("items", items, length)])
-
-
-def _array_head(length: int) -> int:
-    """Bytes before the items of an array in MessagePack."""
-    return 1 if length < 16 else 3 if length < 65_536 else 5
+def _packer(length: int) -> Callable[..., bytes]:
+    return struct.Struct(f"={length}d").pack
 
 
 @lru_cache(maxsize=4096)

@@ -82,3 +82,35 @@ group by 1, 2
     sum({{ value }} * power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
     / sum(power({{ span - 1 }} / {{ span + 1 }}.0::double precision, {{ age }}))
 {%- endmacro %}
+
+
+{#- An instrument in one word, for filters and axes: a symbol is unique within its venue only. -#}
+{% macro instrument_of(instruments) -%}
+    {{ instruments }}.symbol || ' · ' || {{ instruments }}.venue
+{%- endmacro %}
+
+
+{% macro second_of(time) -%}
+    to_char({{ time }} at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+{%- endmacro %}
+
+
+{#- An alert in one line, for a filter: when, what, where, and the beginning of its id. -#}
+{% macro alert_of(alerts) -%}
+    {{ second_of(alerts ~ '.window_start') }} || ' ' || {{ alerts }}.detector
+    || ' ' || {{ alerts }}.symbol || ' ' || left({{ alerts }}.alert_id::text, 8)
+{%- endmacro %}
+
+
+{#- 1 critical, 2 warning, 3 info: what is gravest sorts first. -#}
+{% macro priority_of(severity) -%}
+    array_position(array['critical', 'warning', 'info'], {{ severity }})
+{%- endmacro %}
+
+
+{#- A number for a human to read: seven digits of it, whether it is a price of 0.0193 or a depth of a million. -#}
+{% macro shown(number) -%}
+    trim_scale(round(
+        ({{ number }})::numeric, greatest(6 - coalesce(floor(log(nullif(abs(({{ number }})::numeric), 0))), 0), 0)::integer
+    ))::text
+{%- endmacro %}

@@ -101,8 +101,9 @@ def ingest(
 
 @app.command("check")
 def check(
-    minutes: Annotated[int, typer.Option(min=3, max=55, help="Minutes of simulated market to check.")] = 10,
+    minutes: Annotated[int, typer.Option(min=3, max=55, help="Minutes of simulated market to check.")] = 3,
     batches: Annotated[int, typer.Option(min=1, max=100, help="Micro-batches to measure.")] = 20,
+    events_per_second: Annotated[float, typer.Option(min=1, help="Frames a second of that market.")] = 2000,
     as_json: JsonOption = False,
 ) -> None:
     """CPU of the checks inside a micro-batch beside the batch itself, and of the full pass by row."""
@@ -110,7 +111,7 @@ def check(
     from sentinet_dagster.commands.database import open_databases
 
     with open_databases(make=True) as opened:
-        result = measure_checks(opened.url, opened.pid, minutes, batches)
+        result = measure_checks(opened.url, opened.pid, minutes, batches, events_per_second)
     if as_json:
         print_json(result)
         return

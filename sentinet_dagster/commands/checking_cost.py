@@ -29,7 +29,9 @@ _ANCHOR_US: Final = 1_769_860_800_000_000  # any whole hour
 _FACTS: Final = ("trades", "quotes", "books", "book_flows", "reference_prices")
 
 
-def measure_checks(url: str, server_pid: int | None, minutes: int, batches: int) -> dict[str, Any]:
+def measure_checks(
+    url: str, server_pid: int | None, minutes: int, batches: int, events_per_second: float
+) -> dict[str, Any]:
     """Fill a database made for it on the server of `url`, and measure there.
 
     Raises:
@@ -38,22 +40,24 @@ def measure_checks(url: str, server_pid: int | None, minutes: int, batches: int)
     """
     meter = _Meter(server_pid)
     with scratch_database(url) as scratch:
-        start = _fill(scratch, minutes)
+        start = _fill(scratch, minutes, events_per_second)
         micro = _micro_batches(scratch, meter, start + timedelta(minutes=minutes), batches)
         full = _full_pass(scratch, meter, start, start + timedelta(minutes=minutes))
     return {"includes_server": server_pid is not None, "micro_batch": micro, "full_pass": full}
 
 
-def _fill(url: str, minutes: int) -> datetime:
+def _fill(url: str, minutes: int, events_per_second: float) -> datetime:
     """Write so much of the simulated market into the new database at `url`. Returns when it begins."""
-    from ingest_daemon.venues.simulated import SimulatedMarket
+    from ingest_daemon.venues.simulated import DEFAULT_INSTRUMENTS, SimulatedMarket
     from sentinet_dagster.runtime import database
     from sentinet_dagster.runtime.demo_config import SOURCE
     from sentinet_dagster.runtime.history import take_in, venues_by_protocol
     from sentinet_dagster.runtime.instruments import read_instruments
+    from sentinet_dagster.runtime.load import rate_for
     from sentinet_dagster.runtime.venue_history import write_history
 
-    market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US)
+    rate = rate_for(DEFAULT_INSTRUMENTS, events_per_second)
+    market = SimulatedMarket(seed=0, anchor_us=_ANCHOR_US, rate=rate)
     database.migrate(url)
     database.watch(url, read_instruments(SOURCE))
     with TemporaryDirectory(prefix="sentinet-benchmark-") as folder:
@@ -110,6 +114,7 @@ def _judge(instance: DagsterInstance, start: datetime, end: datetime) -> None:
     run = defs.resolve_job_def("judge_windows").execute_in_process(
         instance=instance,
         raise_on_error=False,
+        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
         partition_key=partition_key(start),
         tags={RANGE_START_TAG: start.isoformat(), RANGE_END_TAG: end.isoformat()},
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -23,6 +23,9 @@ _GIVES = (
     ("checksum", "checksum"),
     ("trade_history", "history"),
 )
+
+# In columns: of a narrower table the words would be cut.
+_NARROWEST: Final = 132
 
 
 def venues(
@@ -83,6 +86,7 @@ def _print_table(found: Mapping[str, Mapping[str, Any]]) -> None:
         gives = (_word(venue[field]) for field, _ in _GIVES)
         table.add_row(name, *gives, venue["transport"], _words(venue["needs"]), _words(venue["channels"]))
     console = Console(file=sys.stdout, highlight=False)
+    console.width = max(console.width, _NARROWEST)
     console.print(table)
     console.print(
         "book: levels a side. Keys come from SENTINET_VENUE_<NAME>_KEY and _SECRET, <NAME> in venues.yaml."

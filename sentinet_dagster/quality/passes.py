@@ -14,6 +14,7 @@ from typing import Any
 import psycopg
 
 from sentinet_dagster.quality.checking import CheckResult, check_rows, store
+from sentinet_dagster.quality.data_docs import add_summary
 from sentinet_dagster.quality.expectations import Suite
 from sentinet_dagster.quality.full_pass import full_pass
 
@@ -56,5 +57,7 @@ def pass_in_full(
     if html is not None:
         html.mkdir(parents=True, exist_ok=True)
     results = full_pass(url, suites, start, end, html)
+    if html is not None:
+        add_summary(html, results, f"Checked: {start.isoformat(' ')} to {end.isoformat(' ')}")
     store(connection, "full", start, end, results)
     return Passed(results, sum(each.marked for each in checked), sum(each.lifted for each in checked))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -259,7 +260,10 @@ def test_the_nightly_pass_runs_in_dagster(
     told = trades.metadata["market.trades size_is_positive"].value
     assert isinstance(told, dict)
     assert told["failing"] == len(told["keys"]) == 1
-    assert "market.quotes" in (tmp_path / "docs/index.html").read_text(encoding="utf-8")
+    index = (tmp_path / "docs/index.html").read_text(encoding="utf-8")
+    assert "error: size_is_positive, 1 failing" in index
+    (page,) = re.findall(r'<td><a href="([^"]+)">market\.trades</a>', index)  # needs no script
+    assert "Expectation Validation Result" in (tmp_path / "docs" / page).read_text(encoding="utf-8")
     kept = desk.fetch(
         "select relation, expectation, failing from ops.check_results"
         " where engine = 'full' and range_start = %s and range_end = %s and failing > 0",
