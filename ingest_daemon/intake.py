@@ -139,9 +139,12 @@ class Intake:
     def answer(self, session: Session, request: Request, body: bytes, received_at: int) -> Sequence[Event]:
         """The events of an answer to a request; `b""` where none came. Raises LoginLostError."""
         try:
-            return session.answer(request, body, received_at)
+            events = session.answer(request, body, received_at)
         except (ParseError, VenueRefused) as error:
             return self.excuse(error, request.path, body, received_at) if body else ()
+        if body:  # each is looked at: they are few
+            self._look(request.path, body)
+        return events
 
     def excuse(
         self, error: ParseError | VenueRefused, channel: str, frame: bytes, received_at: int
@@ -165,7 +168,7 @@ class Intake:
         return events
 
     def _look(self, stream: str, frame: bytes) -> None:
-        """Whether the frame looks as those before it; answers and garbage belong to no stream."""
+        """Whether the frame looks as those before it; garbage belongs to no stream."""
         if stream:
             try:
                 self._tell(self._drift.look(self._channel_of(stream), frame))
@@ -177,7 +180,8 @@ class Intake:
             self._log.warning("venue changed its format", **change._asdict())
 
     def _channel_of(self, stream: str) -> str:
-        """The stream's name without the symbol: the same for all instruments."""
+        """A stream without the symbol, the path of an answer without its query: one for all instruments."""
+        stream = stream.partition("?")[0]
         symbol = self._symbol_of(stream)
         return re.sub(re.escape(symbol), "", stream, flags=re.IGNORECASE).strip("@:./-") if symbol else stream
 

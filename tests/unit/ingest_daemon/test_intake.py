@@ -9,6 +9,7 @@ from ingest_daemon.drift import LEARNT_FROM, Change
 from ingest_daemon.events import Event, RejectedFrame
 from ingest_daemon.intake import Intake
 from ingest_daemon.venues import VENUES, Listing
+from ingest_daemon.venues.base import Request
 
 ONE_IN = 256
 VENUE = VENUES["binance_spot"]
@@ -35,6 +36,27 @@ def test_a_new_field_is_counted_by_channel_without_the_symbol() -> None:
     intake.parse(session, frames(90_000, 2 * ONE_IN, X="MARKET"), 0, events)
     assert intake.stats.drift == {Change("trade", "data.X", "new_field"): 1}
     assert len(events) == (LEARNT_FROM + 2) * ONE_IN
+
+
+def test_every_answer_of_a_polled_venue_is_looked_at() -> None:
+    venue = VENUES["fmp"]
+    intake = Intake("here", None, lambda _seconds: None, symbol_of=venue.symbol_of)
+    session = venue.open_session("here", {"AAPL": Listing(1), "MSFT": Listing(2)}, ["quote"])
+
+    def answer(n: int, **changed: object) -> None:
+        symbol = ("AAPL", "MSFT")[n % 2]
+        quote = {"symbol": symbol, "price": 200 + n, "volume": n, "timestamp": 1_700_000_000 + n} | changed
+        request = Request(symbol, f"/stable/quote?symbol={symbol}", "apikey")
+        intake.answer(session, request, json.dumps([quote]).encode(), 0)
+
+    for n in range(LEARNT_FROM):
+        answer(n)
+    answer(LEARNT_FROM, currency="USD")
+    answer(LEARNT_FROM + 1, price=None)
+    assert intake.stats.drift == {
+        Change("/stable/quote", "[].currency", "new_field"): 1,
+        Change("/stable/quote", "[].price", "changed_type"): 1,
+    }
 
 
 def test_a_refused_frame_names_the_field_at_once() -> None:
