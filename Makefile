@@ -72,7 +72,6 @@ lint: $(DEV_STAMP) ## Format, lint, types, import contracts, SQL
 .PHONY: check
 check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 	$(BIN)/pytest $(PYTEST_ARGS)
-	$(if $(PYTEST_ARGS),,$(BIN)/pytest tests/superset)
 
 .PHONY: test-superset
 test-superset: $(DEV_STAMP) ## The dashboards in a real Superset and a real browser; pictures in test-artifacts/
