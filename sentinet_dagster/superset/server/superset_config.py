@@ -31,7 +31,14 @@ DASHBOARD_AUTO_REFRESH_INTERVALS = [
 ]
 
 APP_NAME = "Sentinet"
+# A theme replaces the whole built-in one: its logo's size and its fonts are said here, too.
 _TOKENS = {
+    "brandLogoUrl": "/static/assets/images/superset-logo-horiz.png",
+    "brandLogoHref": "/",
+    "brandLogoHeight": "24px",
+    "brandLogoMargin": "18px 0",
+    "fontFamily": "Inter, Helvetica, Arial, sans-serif",
+    "fontFamilyCode": "'IBM Plex Mono', 'Courier New', monospace",
     "brandAppName": APP_NAME,
     "brandLogoAlt": APP_NAME,
     "colorPrimary": "#0088ff",
