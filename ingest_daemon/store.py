@@ -257,7 +257,7 @@ class Store:
         except psycopg.Error as error:
             if connection.info.transaction_status is not TransactionStatus.IDLE:
                 connection.close()  # what failed in a pipeline keeps its transaction open
-            raise _named(error) from error
+            raise _named(_first(error)) from error
 
 
 class _DuplicateFound(Exception):
@@ -265,6 +265,13 @@ class _DuplicateFound(Exception):
 
 
 _WriteFacts = Callable[[Connection, Upload, Callable[[], None]], Outcome]
+
+
+def _first(error: psycopg.Error) -> psycopg.Error:
+    """What broke the pipeline: what came after it says only that it is broken, if it is answered by then."""
+    while isinstance(error, psycopg.errors.PipelineAborted) and isinstance(error.__context__, psycopg.Error):
+        error = error.__context__
+    return error
 
 
 def _named(error: psycopg.Error) -> StoreError:
