@@ -168,11 +168,11 @@ class _Demo:
             assert board.script_at is not None
             now = datetime.now(UTC)
             episodes = self._scripted_until(now)
-            runs = watch.runs_now()
-            with psycopg.connect(self._database.url, autocommit=True) as connection:
-                return summarise(
-                    connection, episodes, runs, board.script_at, now, history, watch.counts_now(), start_s
-                )
+            runs, counts = watch.runs_now(), watch.counts_now()
+        board.note = "stopping"
+        self._supervisor.stop_all(STOP_PROCESSES_S)  # first: what is summed up is what stays
+        with psycopg.connect(self._database.url, autocommit=True) as connection:
+            return summarise(connection, episodes, runs, board.script_at, now, history, counts, start_s)
 
     def _start(self) -> ReplayReport:
         """Everything up to the moment when the script may begin."""
