@@ -190,7 +190,7 @@ def test_runs_that_a_crash_makes_dagster_forget_are_judged(
     monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 0.0)
     home = tmp_path / "home"
     start = in_microseconds(datetime(2024, 8, 9, 10, tzinfo=UTC))
-    until = "2024-08-09T10:01:20Z"  # closed by the data itself
+    until = "2024-08-09T10:01:20Z"  # the first sixteen windows
     with desk_with_storage(crashing, home) as desk, open_desk(desk.url, ("BTC", "ETH")):
         with Store(desk.url) as store:
             store.write(batch(list(events((1, 2), start, 90))))
