@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.grid import Grid, Sheet
 from sentinet_dagster.surveillance.rolling import Floats, Ints, divided
 from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW
 
@@ -60,12 +60,12 @@ def build_correlations(features: pl.DataFrame, start: datetime, end: datetime) -
     """
     grid = Grid.spanning(features["instrument_id"], start - CORRELATION_LOOKBACK, end)
     columns = (end - start) // WINDOW
-    values, present = grid.matrices(features, ["return_bps"])
+    sheet = Sheet(features, grid)
     first, second = np.triu_indices(len(grid.instrument_ids), k=1)
-    fast = _pair_correlations(values["return_bps"], first, second)
+    fast = _pair_correlations(sheet.column("return_bps", grid.columns), first, second)
     slow = _slow_average(fast, columns)
 
-    there = present[:, grid.columns - columns :].T
+    there = sheet.present(columns).T
     column, pair = np.nonzero(there[:, first] & there[:, second])
     pairs = pl.DataFrame(
         {

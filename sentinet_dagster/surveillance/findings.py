@@ -104,13 +104,13 @@ def _fired(detector: Detector, inputs: Inputs, thresholds: pl.DataFrame) -> pl.D
 
     One on the feed itself speaks of data that is not whole.
     """
+    fired = detector.detect(inputs, thresholds).filter("fires")
+    if fired.is_empty():
+        return fired
     whole = pl.col(_COMPLETENESS[detector.evidence_level]).alias("completeness")
-    shown = inputs.windows.select("instrument_id", "window_start", whole, *_SHOWN)
-    return (
-        detector.detect(inputs, thresholds)
-        .filter("fires")
-        .join(shown, on=["instrument_id", "window_start"])
-        .filter((pl.col("completeness") >= inputs.completeness_floor) | (detector.evidence_level == "feed"))
+    shown = inputs.judged_windows.select("instrument_id", "window_start", whole, *_SHOWN)
+    return fired.join(shown, on=["instrument_id", "window_start"]).filter(
+        (pl.col("completeness") >= inputs.completeness_floor) | (detector.evidence_level == "feed")
     )
 
 

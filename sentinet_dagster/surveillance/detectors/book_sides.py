@@ -66,7 +66,7 @@ def judge_orders(
             the other).
     """
     measured = (
-        _sides(inputs.judged(inputs.windows))
+        _sides(inputs.judged_windows)
         .filter(pl.col(orders) > 0)
         .with_columns(notional=pl.col(orders) * pl.col("mid"))
         .with_columns(depth_share=pl.col("notional") / pl.col("depth"))
