@@ -99,16 +99,16 @@ class Grid:
         NaN becomes null: nothing here is a number that is not a number.
         """
         starts = self.starts(last)
-        frame = pl.DataFrame(
+        return pl.DataFrame(
             {
                 "instrument_id": np.tile(self.instrument_ids.astype(np.int16), len(starts)),
                 "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
                     TIME
                 ),
                 **{name: np.ascontiguousarray(matrix.T).ravel() for name, matrix in matrices.items()},
-            }
+            },
+            nan_to_null=True,
         )
-        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 class Sheet:

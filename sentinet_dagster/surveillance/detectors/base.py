@@ -200,8 +200,10 @@ def limit(name: str) -> str:
 
 def limits(thresholds: pl.DataFrame, grid: Grid, name: str) -> Floats:
     """A threshold as a column over the instruments of the grid; NaN where the detector is switched off."""
-    own = dict(thresholds.select("instrument_id", limit(name)).iter_rows())
-    return np.array([[own.get(number, np.nan)] for number in grid.instrument_ids.tolist()]).reshape(-1, 1)
+    rows = grid.rows_of(thresholds["instrument_id"].to_numpy())
+    own = np.full((len(grid.instrument_ids), 1), np.nan)
+    own[rows[rows >= 0], 0] = thresholds[limit(name)].to_numpy()[rows >= 0]
+    return own
 
 
 def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> pl.DataFrame:
@@ -243,13 +245,18 @@ def verdicts(
     Rows without a score are left out; a condition that cannot be told does not hold. The peak of an alert is
     its greatest score: of a measure that is grave where it is small, give how far it falls short.
     """
-    said = frame.select(
-        "instrument_id",
-        "window_start",
-        score.cast(pl.Float64).fill_nan(None).alias("score"),
-        threshold.alias("threshold"),
-        severity.alias("severity"),
-        fires.fill_null(False).alias("fires"),
-        evidence.alias("evidence"),
-    ).filter(pl.col("score").is_not_null())
-    return VERDICTS.conform(said).with_columns(said["evidence"])
+    said = (
+        frame.lazy()
+        .select(
+            "instrument_id",
+            "window_start",
+            score.cast(pl.Float64).fill_nan(None).alias("score"),
+            threshold.alias("threshold"),
+            severity.alias("severity"),
+            fires.fill_null(False).alias("fires"),
+            evidence.alias("evidence"),
+        )
+        .filter(pl.col("score").is_not_null())
+        .collect()
+    )
+    return VERDICTS.conform(said).hstack([said["evidence"]])
