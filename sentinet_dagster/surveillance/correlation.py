@@ -98,7 +98,7 @@ def _pair_correlations(returns_bps: Floats, ends: Ints, first: Ints, second: Int
 
 
 def _block_correlations(spans: Floats, first: Ints, second: Ints) -> Floats:
-    known = ~np.isnan(spans).any(axis=2)
+    known = ~np.isnan(spans.sum(axis=2))
     exact = np.where(known[:, :, None], spans, 0.0)
     sums = exact.sum(axis=2)
     spread = np.maximum(_FAST * np.square(exact).sum(axis=2) - np.square(sums), 0.0)

@@ -71,6 +71,10 @@ class Grid:
             raise ValueError(f"end {end.isoformat()} lies before start {start.isoformat()}")
         return Grid(self.instrument_ids, microseconds(start), (end - start) // WINDOW)
 
+    def of(self, rows: npt.NDArray[np.int64]) -> Grid:
+        """The grid of the instruments in some of its rows alone."""
+        return Grid(self.instrument_ids[rows], self.start_us, self.columns)
+
     @property
     def shape(self) -> tuple[int, int]:
         """(instruments, windows)."""

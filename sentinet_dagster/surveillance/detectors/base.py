@@ -111,9 +111,16 @@ class Inputs:
         """Their features."""
         return self.judged(self.features)
 
+    @cached_property
+    def judged_pairs(self) -> pl.DataFrame:
+        """Their correlations, one row a pair and window."""
+        return self.judged(self.correlations).explode(
+            "instrument_a", "instrument_b", "correlation", "correlation_slow"
+        )
+
     def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The rows of the windows that are to be judged."""
-        return frame.filter(pl.col("window_start").is_between(self.start, self.end, closed="left"))
+        return frame.filter(self._is_judged)
 
     def grid(self, lookback: timedelta) -> Grid:
         """The grid of all instruments that have windows over [start - lookback, end), of one relation's
@@ -135,6 +142,10 @@ class Inputs:
     def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
         """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
         return unbroken(self.broken(grid), length, columns)
+
+    @cached_property
+    def _is_judged(self) -> pl.Expr:
+        return pl.col("window_start").is_between(self.start, self.end, closed="left")
 
     @cached_property
     def _judged_grid(self) -> Grid:
@@ -245,18 +256,13 @@ def verdicts(
     Rows without a score are left out; a condition that cannot be told does not hold. The peak of an alert is
     its greatest score: of a measure that is grave where it is small, give how far it falls short.
     """
-    said = (
-        frame.lazy()
-        .select(
-            "instrument_id",
-            "window_start",
-            score.cast(pl.Float64).fill_nan(None).alias("score"),
-            threshold.alias("threshold"),
-            severity.alias("severity"),
-            fires.fill_null(False).alias("fires"),
-            evidence.alias("evidence"),
-        )
-        .filter(pl.col("score").is_not_null())
-        .collect()
-    )
+    said = frame.select(
+        "instrument_id",
+        "window_start",
+        score.cast(pl.Float64).fill_nan(None).alias("score"),
+        threshold.alias("threshold"),
+        severity.alias("severity"),
+        fires.fill_null(False).alias("fires"),
+        evidence.alias("evidence"),
+    ).filter(pl.col("score").is_not_null())
     return VERDICTS.conform(said).hstack([said["evidence"]])

@@ -109,7 +109,7 @@ def _measured(inputs: Inputs, grid: Grid) -> pl.DataFrame:
         for name, column in (("index", "index_close"), ("mark", "mark_close"))
     }
     references["spot"] = _spot(inputs, grid, price, known)[:, _CARRY:]
-    own = Grid(grid.instrument_ids[rows], grid.start_us, grid.columns)
+    own = grid.of(rows)
     return pl.concat(
         _basis(own, 1e4 * (price[rows, _CARRY:] / reference - 1), broken[:, _CARRY:], name)
         for name, reference in references.items()
