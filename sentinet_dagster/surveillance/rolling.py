@@ -30,8 +30,8 @@ __all__ = [
     "Runs",
     "carry_forward",
     "divided",
+    "lagged_decile",
     "lagged_greatest",
-    "lagged_medians",
     "lagged_moments",
     "lagged_range",
     "lagged_sums",
@@ -159,10 +159,12 @@ def _before(values: npt.NDArray[_Number], length: int, since: int, part: slice) 
     return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(seen, length, axis=1))
 
 
-def lagged_medians(values: Floats, broken: Flags, length: int, min_samples: int, columns: int) -> Floats:
-    """Median of the samples that `lagged_moments` would take.
+def lagged_decile(
+    values: Floats, broken: Flags, length: int, min_samples: int, columns: int, decile: int = 5
+) -> Floats:
+    """That decile, 5 the median, of the samples that `lagged_moments` would take.
 
-    NaN with fewer than `min_samples` of them. Of an even number the lower of the middle two.
+    NaN with fewer than `min_samples` of them. One of the samples: where it lies between two, the lower.
     """
     past = np.empty((values.shape[0], columns, length))
     whole = ~_lag(broken, 0, columns)
@@ -171,8 +173,9 @@ def lagged_medians(values: Floats, broken: Flags, length: int, min_samples: int,
         past[:, :, lag - 1] = np.where(whole, _lag(values, lag, columns), np.nan)
     past.sort(axis=2)  # NaN goes last
     samples = length - np.isnan(past).sum(axis=2)
-    middle = np.take_along_axis(past, np.maximum(samples - 1, 0)[:, :, None] // 2, axis=2)[:, :, 0]
-    return np.where(samples >= min_samples, middle, np.nan)
+    place = decile * np.maximum(samples - 1, 0) // 10
+    found = np.take_along_axis(past, place[:, :, None], axis=2)[:, :, 0]
+    return np.where(samples >= min_samples, found, np.nan)
 
 
 def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:

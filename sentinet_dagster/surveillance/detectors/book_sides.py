@@ -4,7 +4,8 @@ What lives here: what rules on such orders share: the two sides of a window, and
 who traded. What never does: which orders a rule is about, and what else it asks of them.
 
 Market makers place and withdraw all the time: on Binance nearly every window of BTC has an order of a fifth
-of its side that lives for less than a second. So orders are held against what is usual there.
+of its side that lives for less than a second. So orders, and what is executed meanwhile, are held against
+what is usual there: a decile of the windows of the five minutes before.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ from sentinet_dagster.surveillance.detectors.base import (
     strongest,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_medians
+from sentinet_dagster.surveillance.rolling import lagged_decile
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["ORDER_LOOKBACK", "OrderThresholds", "judge_orders"]
 
-_OF_A_SIDE = ("traded_near", "withdrawn_max", "withdrawn_life_s", "layered_max", "layers", "usual")
+_OF_A_SIDE = ("traded_near", "withdrawn_max", "withdrawn_life_s", "layered_max", "layers")
 _SIDES = (("bid", "ask"), ("ask", "bid"))
 _PAST: Final = 60  # windows
 _MIN_SAMPLES: Final = 30
@@ -45,12 +46,15 @@ class OrderThresholds(Thresholds, frozen=True):
     notional: float = Field(default=10_000.0, ge=0)
     opposite_ratio: float = Field(default=2.0, ge=1)
     """Executed against the other side, over executed against the orders' own."""
-    usual_ratio: float = Field(default=3.0, ge=1)
-    """Over the median of what was withdrawn so in the windows of the five minutes before."""
 
 
 def judge_orders(
-    inputs: Inputs, thresholds: pl.DataFrame, orders: str, more: pl.Expr, shown: Sequence[str]
+    inputs: Inputs,
+    thresholds: pl.DataFrame,
+    orders: str,
+    past: Sequence[tuple[str, int]],
+    more: pl.Expr,
+    shown: Sequence[str | pl.Expr],
 ) -> pl.DataFrame:
     """Verdicts on a window's orders: on those of the side with the most, where there are any.
 
@@ -59,14 +63,16 @@ def judge_orders(
     Args:
         thresholds: of a class that inherits from OrderThresholds.
         orders: the column with their size, base units: withdrawn_max or layered_max.
+        past: columns of a side, each with the decile of its past that is asked for; 10 is the greatest.
         more: what else must hold of them.
         shown: the columns that are evidence: side, withdrawn_max, withdrawn_life_s (seconds), layered_max,
-            layers, notional, depth_share, usual (base units, the median that orders are held against),
-            traded_near and opposite_traded (base units executed near the touch against this side, and against
-            the other).
+            layers, notional, depth_share, traded_near and opposite_traded (base units executed near the touch
+            against this side, and against the other); and of each (name, decile) of `past` name_d<decile> of
+            this side and opposite_name_d<decile> of the other, null while it warms up.
     """
+    usual = _usual(inputs, past)
     measured = (
-        _sides(inputs.judged_windows.join(_usual(inputs, orders), on=["instrument_id", "window_start"]))
+        _sides(inputs.judged_windows.join(usual, on=["instrument_id", "window_start"]), past)
         .filter(pl.col(orders) > 0)
         .with_columns(notional=pl.col(orders) * pl.col("mid"))
         .with_columns(depth_share=pl.col("notional") / pl.col("depth"))
@@ -77,7 +83,6 @@ def judge_orders(
         (pl.col("depth_share") >= pl.col(limit("depth_share")))
         & (pl.col("notional") >= pl.col(limit("notional")))
         & (pl.col("opposite_traded") > pl.col(limit("opposite_ratio")) * own)
-        & (pl.col(orders) > pl.col(limit("usual_ratio")) * pl.col("usual"))
         & more
     )
     return verdicts(
@@ -90,22 +95,25 @@ def judge_orders(
     )
 
 
-def _usual(inputs: Inputs, orders: str) -> pl.DataFrame:
-    """What is usual at each side, in each window that is to be judged: bid_usual and ask_usual, null while it
-    warms up."""
+def _usual(inputs: Inputs, past: Sequence[tuple[str, int]]) -> pl.DataFrame:
+    """What is usual at each side, in each window that is to be judged: <side>_<name>_d<decile>."""
     grid = inputs.grid(ORDER_LOOKBACK.windows)
     columns = grid.columns - _PAST
     broken = inputs.broken(grid)
-    seen = inputs.of_windows(grid, [f"{side}_{orders}" for side, _ in _SIDES])
-    usual = {
-        f"{side}_usual": lagged_medians(seen[f"{side}_{orders}"], broken, _PAST, _MIN_SAMPLES, columns)
+    seen = inputs.of_windows(grid, [f"{side}_{name}" for side, _ in _SIDES for name, _ in past])
+    deciles = {
+        f"{side}_{name}_d{decile}": lagged_decile(
+            seen[f"{side}_{name}"], broken, _PAST, _MIN_SAMPLES, columns, decile
+        )
         for side, _ in _SIDES
+        for name, decile in past
     }
-    return grid.frame(usual, columns)
+    return grid.frame(deciles, columns)
 
 
-def _sides(windows: pl.DataFrame) -> pl.DataFrame:
+def _sides(windows: pl.DataFrame, past: Sequence[tuple[str, int]]) -> pl.DataFrame:
     """Two rows a window whose book was seen whole for a second at least, and whose mid is known."""
+    deciles = [f"{name}_d{decile}" for name, decile in past]
     seen = windows.filter(pl.col("flow_seconds") > 0, pl.col("mid_close") > 0)
     return pl.concat(
         seen.select(
@@ -116,6 +124,8 @@ def _sides(windows: pl.DataFrame) -> pl.DataFrame:
             *(pl.col(f"{side}_{name}").cast(pl.Float64).alias(name) for name in _OF_A_SIDE),
             pl.col(f"{side}_depth_10bps").alias("depth"),
             pl.col(f"{other}_traded_near").fill_null(0.0).alias("opposite_traded"),
+            *(pl.col(f"{side}_{name}").alias(name) for name in deciles),
+            *(pl.col(f"{other}_{name}").alias(f"opposite_{name}") for name in deciles),
         )
         for side, other in _SIDES
     )

@@ -1,14 +1,17 @@
 """book_spoofing: a large order near the touch, withdrawn untraded in seconds, while the other side trades.
 
 What: within the window an order of at least 20 % of its side's depth within 10 bps, and 10,000 of quote
-    currency, was withdrawn whole and untraded, having stood for less than 10 s; it was larger than three
-    times the median of those that windows of the five minutes before had; and against the other side more
-    than twice as much was executed as against its own. `spoofing` tells the same by the best prices alone,
-    where no book is taken.
+    currency, was withdrawn whole and untraded, having stood for less than 10 s; against the other side more
+    than twice as much was executed as against its own; and both are held against the windows of the five
+    minutes before: the order was larger than in nine of ten, and either it or what was executed against the
+    other side was more than one and a half times as much as in any. `spoofing` tells the same by the best
+    prices alone, where no book is taken.
 Evidence level: L2
 Blind: in the first 2.5 minutes after a start or a gap; where the venue's books are not taken as differences;
     to orders that stand longer than 10 s or are withdrawn in parts; where such orders are withdrawn all the
-    time. A feed is anonymous: it never says whose order it was.
+    time, unless more is executed than usual: who shows an order of a usual size and trades little is not
+    told from a market maker; of a series of equal ones the first is found. A feed is anonymous: it never
+    says whose order it was.
 Example: 300,000 of bids appear one tick below the best and go after 1.8 s, while asks are bought.
 Source: CFTC v. Coscia, 2013; ESMA, MAR indicators: orders with no intention to execute.
 
@@ -20,6 +23,8 @@ with spoofing'
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 from pydantic import Field
 
@@ -29,26 +34,40 @@ from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, O
 __all__ = ["BOOK_SPOOFING"]
 
 
+_NINTH: Final = 9  # the decile that nine windows of ten do not exceed
+_GREATEST: Final = 10
+
+
 class BookSpoofingThresholds(OrderThresholds, frozen=True):
     """All must hold."""
 
     life_s: float = Field(default=10.0, gt=0, le=10)
+    usual_ratio: float = Field(default=1.5, ge=1)
+    """Of the order, or of what was executed against the other side, over the greatest of its past."""
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
+    greatest, most_executed = pl.col("withdrawn_max_d10"), pl.col("opposite_traded_near_d10")
     shown = (
         "side",
         "withdrawn_max",
         "withdrawn_life_s",
         "notional",
         "depth_share",
-        "usual",
+        pl.col("withdrawn_max_d9").alias("usual"),
+        greatest.alias("greatest"),
         "traded_near",
         "opposite_traded",
+        most_executed.alias("most_opposite_traded"),
     )
-    return judge_orders(
-        inputs, thresholds, "withdrawn_max", pl.col("withdrawn_life_s") < pl.col(limit("life_s")), shown
+    order, executed, ratio = pl.col("withdrawn_max"), pl.col("opposite_traded"), pl.col(limit("usual_ratio"))
+    more = (
+        (pl.col("withdrawn_life_s") < pl.col(limit("life_s")))
+        & (order > pl.col("withdrawn_max_d9"))
+        & ((order > ratio * greatest) | (executed > ratio * most_executed))
     )
+    past = [("withdrawn_max", _NINTH), ("withdrawn_max", _GREATEST), ("traded_near", _GREATEST)]
+    return judge_orders(inputs, thresholds, "withdrawn_max", past, more, shown)
 
 
 def _summary(symbol: str, finding: Evidence) -> str:
@@ -64,7 +83,7 @@ def _summary(symbol: str, finding: Evidence) -> str:
 
 BOOK_SPOOFING = Detector(
     name="book_spoofing",
-    version=2,
+    version=3,
     evidence_level="L2",
     lookback=ORDER_LOOKBACK,
     thresholds=BookSpoofingThresholds,

@@ -31,7 +31,7 @@ from sentinet_dagster.surveillance.detectors.base import (
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_greatest, lagged_medians
+from sentinet_dagster.surveillance.rolling import lagged_decile, lagged_greatest
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["FEED_LATENCY"]
@@ -55,7 +55,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     columns = grid.columns - _PAST - _HELD
     latency = inputs.of_windows(grid, ["latency_ms_mean"])["latency_ms_mean"]
     # Held against the past of the first of the three, so that they do not raise it.
-    usual = lagged_medians(
+    usual = lagged_decile(
         latency[:, : -_HELD + 1], inputs.broken(grid)[:, : -_HELD + 1], _PAST, _MIN_SAMPLES, columns
     )
     late = -lagged_greatest(np.where(np.isnan(latency), np.inf, -latency), _HELD, columns)

@@ -20,6 +20,8 @@ consistent with layering'
 
 from __future__ import annotations
 
+from typing import Final
+
 import polars as pl
 from pydantic import Field
 
@@ -29,11 +31,15 @@ from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, O
 __all__ = ["LAYERING"]
 
 
+_MEDIAN: Final = 5
+
+
 class LayeringThresholds(OrderThresholds, frozen=True):
     """All must hold."""
 
     layers: float = Field(default=3, ge=3)
     usual_ratio: float = Field(default=5.0, ge=1)
+    """Over the median of such groups in the windows of the five minutes before."""
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
@@ -43,11 +49,14 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         "layered_max",
         "notional",
         "depth_share",
-        "usual",
+        pl.col("layered_max_d5").alias("usual"),
         "traded_near",
         "opposite_traded",
     )
-    return judge_orders(inputs, thresholds, "layered_max", pl.col("layers") >= pl.col(limit("layers")), shown)
+    more = (pl.col("layers") >= pl.col(limit("layers"))) & (
+        pl.col("layered_max") > pl.col(limit("usual_ratio")) * pl.col("layered_max_d5")
+    )
+    return judge_orders(inputs, thresholds, "layered_max", [("layered_max", _MEDIAN)], more, shown)
 
 
 def _summary(symbol: str, finding: Evidence) -> str:

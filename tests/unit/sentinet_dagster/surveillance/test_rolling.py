@@ -10,7 +10,7 @@ import pytest
 from sentinet_dagster.surveillance.rolling import (
     Runs,
     carry_forward,
-    lagged_medians,
+    lagged_decile,
     lagged_moments,
     lagged_range,
     lagged_sums,
@@ -50,12 +50,13 @@ def past_of(values: np.ndarray, broken: np.ndarray, row: int, column: int, lengt
     return samples
 
 
-def test_moments_and_medians_are_of_the_samples_since_the_last_break() -> None:
+def test_moments_and_deciles_are_of_the_samples_since_the_last_break() -> None:
     random = np.random.default_rng(3)
     values = np.where(random.random((4, 40)) < 0.1, np.nan, random.normal(100, 1, (4, 40)))
     broken = random.random((4, 40)) < 0.08
     moments = lagged_moments(values, broken, 8, 30)
-    medians = lagged_medians(values, broken, 8, 3, 30)
+    medians = lagged_decile(values, broken, 8, 3, 30)
+    ninths = lagged_decile(values, broken, 8, 3, 30, 9)
     for row in range(4):
         for column in range(30):
             samples = past_of(values, broken, row, column + 10, 8)
@@ -66,6 +67,8 @@ def test_moments_and_medians_are_of_the_samples_since_the_last_break() -> None:
             assert moments.mean[row, column] == pytest.approx(mean, nan_ok=True)
             assert moments.deviation[row, column] == pytest.approx(deviation, nan_ok=True)
             assert medians[row, column] == pytest.approx(middle, nan_ok=True)
+            high = sorted(samples)[(len(samples) - 1) * 9 // 10] if len(samples) >= 3 else NAN
+            assert ninths[row, column] == pytest.approx(high, nan_ok=True)
 
 
 def test_z_score_needs_samples_and_a_past_that_moved() -> None:
