@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, expect
 
 WINDOW = {"width": 1600, "height": 3600}
 PATIENCE_MS = 120_000  # of a machine whose two cores have everything else to do, too
@@ -76,11 +78,17 @@ class Analyst:
         context = browser.new_context(viewport=WINDOW, locale="en-GB", timezone_id="UTC")
         context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
+        self.posts: list[dict[str, Any]] = []  # what charts and filters have asked for
+        self.page.on("request", self._note)
         self.page.goto(f"{url}/login/")
         self.page.fill("#username", name)
         self.page.fill("#password", password)
         self.page.click('[data-test="login-button"]')
         self.page.wait_for_url(re.compile("/welcome/"))
+
+    def _note(self, request: Request) -> None:
+        if urlsplit(request.url).path == "/api/v1/chart/data":
+            self.posts.append(request.post_data_json)
 
     def open(self, slug: str) -> None:
         """Go to a dashboard; its first tab is shown."""
