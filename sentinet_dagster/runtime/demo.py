@@ -17,6 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -161,18 +162,16 @@ class _Demo:
             history = self._start()
             self._begin_script()
             start_s = time.monotonic() - self._began
-            try:
+            with suppress(KeyboardInterrupt):
                 self._stay()
-            except KeyboardInterrupt:
-                board.note = "stopping"
+            board.note = "stopping"
             assert board.script_at is not None
             now = datetime.now(UTC)
             episodes = self._scripted_until(now)
-            runs = watch.runs_now()
-            with psycopg.connect(self._database.url, autocommit=True) as connection:
-                return summarise(
-                    connection, episodes, runs, board.script_at, now, history, watch.counts_now(), start_s
-                )
+            runs, counts = watch.runs_now(), watch.counts_now()
+        self._supervisor.stop_all(STOP_PROCESSES_S)  # first: what is summed up is what stays
+        with psycopg.connect(self._database.url, autocommit=True) as connection:
+            return summarise(connection, episodes, runs, board.script_at, now, history, counts, start_s)
 
     def _start(self) -> ReplayReport:
         """Everything up to the moment when the script may begin."""

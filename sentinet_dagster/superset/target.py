@@ -16,10 +16,12 @@ from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-__all__ = ["ANALYST_NAME", "Target", "TargetError", "for_superset"]
+__all__ = ["ANALYST_NAME", "MASK", "Target", "TargetError", "for_superset"]
 
 ANALYST_NAME: Final = "analyst"
-_MASK: Final = "XXXXXXXXXX"  # Superset's: the password is kept elsewhere
+
+MASK: Final = "X" * 10
+"""What Superset reads in place of a password that it is told apart from the address."""
 
 
 class TargetError(ValueError):
@@ -69,15 +71,16 @@ class Target:
 
 
 def for_superset(url: str) -> tuple[str, str]:
-    """A PostgreSQL URL as Superset wants it: for its driver, the password apart.
+    """A PostgreSQL URL as Superset wants it: for its driver, the password apart and `MASK` in its place.
 
-    >>> for_superset("postgresql://ana:s%40crt@db:5432/sentinet?sslmode=require")
-    ('postgresql+psycopg2://ana:XXXXXXXXXX@db:5432/sentinet?sslmode=require', 's@crt')
+    >>> address, password = for_superset("postgresql://ana:s%40crt@db:5432/sentinet?sslmode=require")
+    >>> address.replace(MASK, "…"), password
+    ('postgresql+psycopg2://ana:…@db:5432/sentinet?sslmode=require', 's@crt')
     """
     parts = urlsplit(url)
     password = unquote(parts.password or "")
     _, _, place = parts.netloc.rpartition("@")
     user = quote(unquote(parts.username or ""), safe="")
-    secret = f":{_MASK}" if password else ""
+    secret = f":{MASK}" if password else ""
     netloc = f"{user}{secret}@{place}" if user else place
     return urlunsplit(parts._replace(scheme="postgresql+psycopg2", netloc=netloc)), password

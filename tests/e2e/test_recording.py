@@ -69,7 +69,10 @@ def judged(
     )  # brings the instruments
     ledger = play(postgres_server.url(played), recordings, tmp_path_factory.mktemp("config"))
     replay(postgres_server.url(replayed), recordings)
-    close_every_window(postgres_server.url(played))
+    # Data closes the windows before its end, the clock the rest ten seconds later: live judgement and the
+    # backfill must not meet different moments of this.
+    with open_desk(postgres_server.url(played), instruments=None) as desk:
+        desk.be_silent()
     copied = postgres_server.copy(played)
     names = (played, copied, replayed)
     with ExitStack() as desks:
@@ -98,13 +101,6 @@ def play(url: str, recordings: Mapping[str, Path], config: Path) -> dict[str, An
             daemon.send_signal(signal.SIGTERM)  # it drains what it has received
             assert daemon.wait(timeout=30) == 0
     return ledger
-
-
-def close_every_window(url: str) -> None:
-    """Let the last facts have come a minute ago. Data closes the windows before its end, the clock closes the
-    rest ten seconds later: live judgement and the backfill must not meet different moments of this."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("update ops.ingest_batches set committed_at = committed_at - interval '1 minute'")
 
 
 def wait_for_end(base_url: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -141,9 +141,11 @@ class Crashing:
 
     def start(self) -> None:
         self._server = self._postgres.start()
-        for process in psutil.Process(self._server.pid).children():
-            if any("walwriter" in word for word in process.cmdline()):
-                process.suspend()
+        find = "select pid from pg_stat_activity where backend_type = 'walwriter'"
+        with psycopg.connect(self._server.url("postgres"), autocommit=True) as connection:
+            while (found := connection.execute(find).fetchone()) is None:
+                pass  # it has just been started
+        psutil.Process(found[0]).suspend()
 
     def url(self, database: str) -> str:
         return self._server.url(database)
@@ -152,7 +154,8 @@ class Crashing:
         postmaster = psutil.Process(self._server.pid)
         family = [postmaster, *postmaster.children()]
         for process in family:
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # a connection's ends with the connection
+                process.kill()
         psutil.wait_procs(family, timeout=10)
 
     def destroy(self) -> None:
@@ -187,10 +190,11 @@ def test_runs_that_a_crash_makes_dagster_forget_are_judged(
     monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 0.0)
     home = tmp_path / "home"
     start = in_microseconds(datetime(2024, 8, 9, 10, tzinfo=UTC))
-    until = "2024-08-09T10:01:20Z"  # closed by the data itself
+    until = "2024-08-09T10:01:20Z"  # the first sixteen windows
     with desk_with_storage(crashing, home) as desk, open_desk(desk.url, ("BTC", "ETH")):
         with Store(desk.url) as store:
             store.write(batch(list(events((1, 2), start, 90))))
+        desk.be_silent()
         (claimed,) = desk.tick()
         desk.instance.add_run(DagsterRun(job_name="judge_windows", tags={RUN_KEY_TAG: claimed.run_key or ""}))
         assert desk.instance.get_runs_count() == 1

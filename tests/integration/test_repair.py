@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from ingest_daemon.venues.simulated import SimulatedMarket
 from sentinet_dagster.runtime.history import take_in
 from sentinet_dagster.runtime.venue_dialects import Fill
 from sentinet_dagster.runtime.venue_dialects.products import Product
+from sentinet_dagster.runtime.venue_hub import Hub
 from sentinet_dagster.runtime.venue_server import VenueServer
-from sentinet_dagster.runtime.venue_sources import SimulatedSource
+from sentinet_dagster.runtime.venue_sources import Demand, SimulatedSource, SourceFrame
 from tests.integration.daemon_process import PATIENCE_S, running_daemon
 from tests.integration.daemons import write_venues
 
@@ -29,14 +31,13 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
 ACCOUNT = Credentials("accountKEYofTHEtest", "accountSECRETofTHEtest")
 WITHOUT = "alpaca_crypto"
-TOO_SHORT = "bybit_spot"  # 60 trades, which are told in a few seconds
+TOO_SHORT, SHORT_HISTORY = "bybit_spot", 60  # trades, which are told in a few seconds
 REMEMBERING = {name: venue for name, venue in VENUES.items() if isinstance(venue, HistoryProtocol)}
 TRADES = {name: venue.history.channels[0] for name, venue in REMEMBERING.items()} | {WITHOUT: "trades"}
 WHOLE_AGAIN = set(TRADES) - {WITHOUT, TOO_SHORT}
 MARKET = {"binance_spot": "spot", "binance_usdm": "usdm", "binance_coinm": "coinm"}
 PREFIX = "sentinet_ingest"
 SETTLED_S = 7.0  # that a trade is surely older than what comes: longer than clocks may differ
-CUTS_S = 2.0
 
 Row = tuple[int, float, float]
 
@@ -147,19 +148,31 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.1)
 
 
-async def keep_cut(server: VenueServer, seconds: float) -> None:
-    """Nobody's socket lives for longer than a moment."""
-    ends_at = time.monotonic() + seconds
-    while time.monotonic() < ends_at:
-        server.hub.cut()
-        await asyncio.sleep(0.02)
+class CutSource(SimulatedSource):
+    """A market that can go on unheard: whoever is connected when something happens loses the socket first."""
+
+    is_cut = False
+
+    async def batches(self, demand: Demand) -> AsyncIterator[Sequence[SourceFrame]]:
+        assert isinstance(demand, Hub)
+        async for batch in super().batches(demand):
+            if self.is_cut:
+                demand.cut()
+            yield batch
+
+    async def go_unheard(self, happens: Callable[[], int]) -> None:
+        """Until so much has happened that the short history does not tell all of it."""
+        before = happens()
+        self.is_cut = True
+        await until(lambda: happens() > before + 2 * SHORT_HISTORY)
+        self.is_cut = False
 
 
 async def test_trades_that_were_missed_are_fetched_once_and_their_gaps_are_repaired(
     database_url: str, tmp_path: Path
 ) -> None:
     now_us = time.time_ns() // 1_000_000_000 * 1_000_000
-    source = SimulatedSource(SimulatedMarket(5, now_us, rate=3.0), now_us)
+    source = CutSource(SimulatedMarket(5, now_us, rate=12.0), now_us)
     async with VenueServer(source, account=ACCOUNT) as server:
         products = watched(server)
         assert set(products) == set(TRADES)
@@ -170,7 +183,7 @@ async def test_trades_that_were_missed_are_fetched_once_and_their_gaps_are_repai
         async with running_daemon(database_url, tmp_path, environment) as daemon:
             await until(lambda: set(stored(database_url)) == set(TRADES))
             await asyncio.sleep(SETTLED_S)
-            await keep_cut(server, CUTS_S)
+            await source.go_unheard(lambda: len(fills_of(server, TOO_SHORT, products[TOO_SHORT])))
             await until(lambda: are_repaired(gaps(database_url)))
             await daemon.until(f"{PREFIX}_repairs_total", bool, f'outcome="partial",venue="{TOO_SHORT}"')
             fetched = {v: await daemon.value(f"{PREFIX}_repaired_trades_total", f'"{v}"') for v in TRADES}
