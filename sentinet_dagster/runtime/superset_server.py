@@ -44,7 +44,16 @@ from sentinet_dagster.runtime.processes import ProcessSpec, Restart, answers_htt
 from sentinet_dagster.runtime.roles import Passwords
 from sentinet_dagster.superset.target import Target
 
-__all__ = ["READING", "READY_S", "Secrets", "SupersetServer", "database_url", "install"]
+__all__ = [
+    "ENVIRONMENT",
+    "READING",
+    "READY_S",
+    "WORKERS",
+    "Secrets",
+    "SupersetServer",
+    "database_url",
+    "install",
+]
 
 ENVIRONMENT: Final = "SENTINET_SUPERSET_ENV"
 METADATA: Final = "SENTINET_SUPERSET_METADATA_URL"

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
+from sentinet_dagster.superset.access import make_user
 from sentinet_dagster.superset.bundle import Chart, Dashboard, identifier, read_bundle
 from sentinet_dagster.superset.client import Superset
 from sentinet_dagster.superset.questions import choices, filters_of, queries, time_range
-from tests.conftest import REPOSITORY
 from tests.superset.conftest import Sentinet
-from tests.superset.pages import Analyst
+from tests.superset.pages import PICTURES, Analyst
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
-PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
 BUNDLE = read_bundle()
 # Measured of alerts that are raised while a market is live; this one is history.
 OF_LIVE_ALERTS = {"Row → alert"}
@@ -89,3 +88,18 @@ def test_a_filter_changes_the_data(analyst: Analyst) -> None:
     assert venues() == {"simulated", "simulated_usdm"}
     analyst.choose("Venue", "simulated_usdm")
     analyst.until(lambda: venues() == {"simulated_usdm"}, "one venue's markets are shown")
+
+
+def test_who_has_no_alert_to_choose_is_shown_that(sentinet: Sentinet, browser: Browser) -> None:
+    """As before the first alert: of no venue, thus of no alert, they see any."""
+    name, password = "newcomer", "newcomer-password"
+    with Superset(sentinet.addresses["superset"], "admin", sentinet.secrets.admin_password) as session:
+        make_user(session, name, password, [])
+    newcomer = Analyst(browser, sentinet.addresses["superset"], name, password)
+    newcomer.open("surveillance")
+    newcomer.show("One alert")
+    newcomer.until(lambda: "no alert is chosen" in shown(newcomer), "the evidence says that there is none")
+
+
+def shown(analyst: Analyst) -> str:
+    return " ".join(chart.text for chart in analyst.look())

@@ -8,7 +8,7 @@ from sentinet_dagster.superset.bundle import read_bundle
 from sentinet_dagster.superset.questions import tabs
 from tests.superset.conftest import Sentinet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 
 def test_analysts_of_every_tab_are_answered(sentinet: Sentinet) -> None:
