@@ -46,7 +46,7 @@ _TRADE_COLUMNS: Final = {
 }
 _VENUE: Final = "binance"
 _NO_CODE: Final = ""  # the hash of the code matters to alerts that are stored
-_log = structlog.get_logger(__name__)
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def read_pump_events(directory: Path) -> Sequence[PumpEvent]:
     events = [_event(row, directory) for row in labels.iter_rows(named=True)]
     unlabelled = {each.stem for each in directory.glob("*.parquet")} - {event.name for event in events}
     if unlabelled:
-        _log.warning("files of trades without a label are left out", files=sorted(unlabelled))
+        log.warning("files of trades without a label are left out", files=sorted(unlabelled))
     return sorted(events, key=lambda event: (event.start, event.name))
 
 
