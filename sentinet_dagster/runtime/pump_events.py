@@ -133,9 +133,9 @@ def _trades(path: Path) -> pl.DataFrame:
             f"{path}: {', '.join(unfit)} missing or of another type; needed are timestamp (whole ms), "
             "side (buy or sell), price and amount (numbers)"
         )
-    sides = raw["side"].unique().to_list()
-    if not {"buy", "sell"}.issuperset(sides):
-        raise UserError(f"{path}: the side of a trade is buy or sell, not {' or '.join(map(repr, sides))}")
+    others = set(raw["side"].unique()) - {"buy", "sell"}
+    if others:
+        raise UserError(f"{path}: the side of a trade is buy or sell, not {' or '.join(map(repr, others))}")
     time = pl.from_epoch("timestamp", "ms").cast(TIME)
     rows = raw.unique(maintain_order=True).sort("timestamp", maintain_order=True)
     return schema.TRADES.conform(

@@ -81,7 +81,7 @@ class PumpAndDumpThresholds(Thresholds, frozen=True):
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     rise, sweeps = pl.col("rise_bps"), pl.col("buy_sweeps")
-    outbought = pl.col("buy_volume") > pl.col(limit("volume_ratio")) * pl.col("usual_buy_volume")
+    outbought = pl.col("buy_volume") > pl.col(limit("volume_ratio")) * pl.col("greatest_buy_volume")
     rushed = sweeps >= pl.col(limit("scheduled_sweeps"))
     jumped = (pl.col("jump_bps") > pl.col(limit("scheduled_jump_bps"))) & (sweeps > 0)
     scheduled = pl.col("is_scheduled") & (rushed | jumped)
@@ -98,7 +98,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
             "buy_sweeps",
             "buy_share",
             "buy_volume",
-            "usual_buy_volume",
+            "greatest_buy_volume",
             "is_scheduled",
         ),
     )
@@ -108,19 +108,19 @@ def _measured(inputs: Inputs) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _HOUR - _JUMP - _MEAN
     values = inputs.of_windows(grid, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
-    close = values["close"]
-    price = carry_forward(close, inputs.broken(grid), _HOUR, columns + _JUMP + _MEAN)
+    close, broken = values["close"], inputs.broken(grid)
+    price = carry_forward(close, broken, _HOUR, columns + _JUMP + _MEAN)
     highest = lagged_greatest(close[:, :-_JUMP], _HOUR - _JUMP, columns)
     bought = lagged_sums(values["buy_volume"], _RUSH, columns + _HOUR)
     now, sold = bought[:, -columns:], lagged_sums(values["sell_volume"], _RUSH, columns)
     frame = grid.frame(
         {
-            "rise_bps": 1e4 * _rise(price, inputs.broken(grid), columns),
+            "rise_bps": 1e4 * _rise(price, broken, columns),
             "jump_bps": 1e4 * (price[:, -columns:] / highest - 1),
             "buy_sweeps": lagged_sums(np.nan_to_num(values["buy_sweep_count"]), _RUSH, columns),
             "buy_share": divided(now, now + sold),
             "buy_volume": now,
-            "usual_buy_volume": lagged_greatest(bought[:, :-_RUSH], _HOUR - _RUSH, columns),
+            "greatest_buy_volume": lagged_greatest(bought[:, :-_RUSH], _HOUR - _RUSH, columns),
         },
         columns,
     )

@@ -85,7 +85,7 @@ def test_the_numbers_of_a_rush() -> None:
         "buy_sweeps": 30,
         "buy_share": pytest.approx(31.5 / 39),
         "buy_volume": 31.5,
-        "usual_buy_volume": 6.0,
+        "greatest_buy_volume": 6.0,
         "is_scheduled": False,
     }
 
