@@ -17,6 +17,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -184,7 +185,7 @@ class _Demo:
             self._until(lambda: self._runs("venue"), "the venue server is up")
             supervisor.start(parts.ingest())
             self._until(lambda: self._runs("ingest"), "the feed is live")
-        history = _Task(self._take_in_history)
+        taking_in = _in_background(self._take_in_history)
         with board.step("Dagster"):
             self._until(lambda: self._runs("code_server"), "the code server is up")
             supervisor.start(parts.dagster_daemon())
@@ -193,14 +194,15 @@ class _Demo:
                 supervisor.start(parts.push())
             self._until(lambda: self._runs("webserver"), "Dagster is up")
             board.dagster_url = parts.ports.dagster_url
-        self._until(history.is_over, "the history is taken in")
+        self._until(taking_in.done, "the history is taken in")
+        history = taking_in.result()
         with board.step("half an hour judged"):
             self._until(self._is_judged, "the history is judged")
         with board.step("model learnt, rollups made"):
             self._learn()
             rollups.deploy(self._database.url, self._home.path)
             self._until(self._is_learnt, "a model is learnt")
-        return history.result()
+        return history
 
     def _take_in_history(self) -> ReplayReport:
         """The half hour before now, and a little more: then nothing is missing between it and live."""
@@ -289,32 +291,18 @@ class _Demo:
             time.sleep(_POLL_S)
 
 
-class _Task:
-    """Taking in a history, in a thread that dies with the process."""
+def _in_background(work: Callable[[], ReplayReport]) -> Future[ReplayReport]:
+    """Begin taking in a history, in a thread that dies with the process; an executor would wait for it."""
+    future: Future[ReplayReport] = Future()
 
-    def __init__(self, work: Callable[[], ReplayReport]) -> None:
-        self._work = work
-        self._report: ReplayReport | None = None
-        self._error: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="history", daemon=True)
-        self._thread.start()
-
-    def is_over(self) -> bool:
-        """Whether it is done. Raises what the work raised."""
-        if self._error is not None:
-            raise self._error
-        return self._report is not None
-
-    def result(self) -> ReplayReport:
-        """What the work returned; it is over."""
-        assert self._report is not None
-        return self._report
-
-    def _run(self) -> None:
+    def run() -> None:
         try:
-            self._report = self._work()
-        except Exception as error:  # noqa: BLE001 - it is raised again where somebody waits
-            self._error = error
+            future.set_result(work())
+        except Exception as error:  # noqa: BLE001 - it is raised again where somebody asks for the result
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="history", daemon=True).start()
+    return future
 
 
 def _whole_second(moment: datetime) -> datetime:

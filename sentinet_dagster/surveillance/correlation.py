@@ -14,10 +14,9 @@ from datetime import datetime
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.grid import Grid, Sheet
 from sentinet_dagster.surveillance.rolling import Floats, Ints, divided
 from sentinet_dagster.surveillance.schema import CORRELATIONS, TIME, WINDOW
 
@@ -60,42 +59,46 @@ def build_correlations(features: pl.DataFrame, start: datetime, end: datetime) -
     """
     grid = Grid.spanning(features["instrument_id"], start - CORRELATION_LOOKBACK, end)
     columns = (end - start) // WINDOW
-    values, present = grid.matrices(features, ["return_bps"])
+    sheet = Sheet(features, grid)
     first, second = np.triu_indices(len(grid.instrument_ids), k=1)
-    fast = _pair_correlations(values["return_bps"], first, second)
-    slow = _slow_average(fast, columns)
+    ends = _ends(columns)
+    fast = _pair_correlations(sheet.column("return_bps", grid.columns), ends, first, second)
+    slow = _slow_average(fast, ends, columns)
 
-    there = present[:, grid.columns - columns :].T
+    there = sheet.present(columns).T
     column, pair = np.nonzero(there[:, first] & there[:, second])
     pairs = pl.DataFrame(
         {
             "window_start": pl.Series(grid.starts(columns)[column], dtype=pl.Int64).cast(TIME),
             "instrument_a": grid.instrument_ids[first][pair],
             "instrument_b": grid.instrument_ids[second][pair],
-            "correlation": fast[fast.shape[0] - columns :][column, pair],
+            "correlation": fast[len(fast) - columns :][column, pair],
             "correlation_slow": slow[column, pair],
         }
     ).with_columns(pl.col(pl.Float64).fill_nan(None))
     return CORRELATIONS.conform(pairs.group_by("window_start", maintain_order=True).agg(pl.all()))
 
 
-def _pair_correlations(returns_bps: Floats, first: Ints, second: Ints) -> Floats:
-    """Pearson's correlation of every pair (column) over the 24 returns that end in each window (row).
+def _ends(columns: int) -> Ints:
+    """The windows whose correlations the last `columns` windows are made of, ascending; the last is -1."""
+    judged = np.arange(-columns, 0)
+    lags = np.array([0, *(_FAST + step * _STRIDE for step in range(_SLOW))])
+    return np.unique(judged - lags[:, None])
 
-    The first 23 windows of `returns_bps` have no row.
-    """
+
+def _pair_correlations(returns_bps: Floats, ends: Ints, first: Ints, second: Ints) -> Floats:
+    """Pearson's correlation of every pair (column) over the 24 returns that end in each of `ends` (row)."""
     units = np.clip(np.rint(returns_bps * _UNITS_PER_BPS), -_GREATEST, _GREATEST)
     spans = np.lib.stride_tricks.sliding_window_view(units, _FAST, axis=1).transpose(1, 0, 2)
-    known = ~np.isnan(spans).any(axis=2)
     block = max(1, _BLOCK // max(1, len(units) * max(len(units), _FAST)))
     rows = [
-        _block_correlations(spans[at : at + block], known[at : at + block], first, second)
-        for at in range(0, len(spans), block)
+        _block_correlations(spans[ends[at : at + block]], first, second) for at in range(0, len(ends), block)
     ]
     return np.concatenate(rows) if rows else np.empty((0, len(first)))
 
 
-def _block_correlations(spans: Floats, known: npt.NDArray[np.bool_], first: Ints, second: Ints) -> Floats:
+def _block_correlations(spans: Floats, first: Ints, second: Ints) -> Floats:
+    known = ~np.isnan(spans.sum(axis=2))
     exact = np.where(known[:, :, None], spans, 0.0)
     sums = exact.sum(axis=2)
     spread = np.maximum(_FAST * np.square(exact).sum(axis=2) - np.square(sums), 0.0)
@@ -105,12 +108,12 @@ def _block_correlations(spans: Floats, known: npt.NDArray[np.bool_], first: Ints
     return divided(common, scale).clip(-1.0, 1.0)
 
 
-def _slow_average(fast: Floats, columns: int) -> Floats:
+def _slow_average(fast: Floats, ends: Ints, columns: int) -> Floats:
     total = np.zeros((columns, fast.shape[1]))
     known = np.zeros(total.shape, dtype=np.int64)
     for step in range(_SLOW):
-        stop = fast.shape[0] - _FAST - step * _STRIDE
-        earlier = fast[stop - columns : stop]
+        since = np.searchsorted(ends, -columns - _FAST - step * _STRIDE)
+        earlier = fast[since : since + columns]
         known += ~np.isnan(earlier)
         total += np.nan_to_num(earlier)
     average: Floats = np.divide(total, known, out=np.full(total.shape, np.nan), where=known >= _MIN_SLOW)

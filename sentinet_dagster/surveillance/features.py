@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from sentinet_dagster.surveillance.grid import Grid
+from sentinet_dagster.surveillance.grid import Grid, Sheet
 from sentinet_dagster.surveillance.rolling import (
     Flags,
     Floats,
@@ -84,7 +84,9 @@ def build_features(
     """
     grid = Grid.spanning(windows["instrument_id"], start - FEATURE_LOOKBACK, end)
     columns = (end - start) // WINDOW
-    values, present = grid.matrices(windows, list(_INPUTS))
+    sheet = Sheet(windows, grid)
+    values = {name: sheet.column(name, grid.columns) for name in _INPUTS}
+    present = sheet.present(grid.columns)
     broken = ~present | (values["completeness"] < completeness_floor)
     now = {name: matrix[:, grid.columns - columns :] for name, matrix in values.items()}
 

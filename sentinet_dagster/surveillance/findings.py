@@ -50,8 +50,8 @@ def detector_lookback(settings: SurveillanceSettings, instruments: pl.DataFrame)
 
     Only detectors that are enabled for some instrument are asked.
     """
-    enabled = (each for each in DETECTORS.values() if not settings.thresholds(each, instruments).is_empty())
-    return reduce(Lookback.wider, (each.lookback for each in enabled), Lookback())
+    enabled = settings.enabled(DETECTORS.values(), instruments)
+    return reduce(Lookback.wider, (detector.lookback for detector, _ in enabled), Lookback())
 
 
 def build_findings(
@@ -89,10 +89,7 @@ def build_findings(
     symbols = dict(instruments.select("instrument_id", "symbol").iter_rows())
     provenance = {"code_hash": code_hash, "config_hash": settings.config_hash}
     rows: list[dict[str, Any]] = []
-    for detector in detectors:
-        thresholds = settings.thresholds(detector, instruments)
-        if thresholds.is_empty():
-            continue
+    for detector, thresholds in settings.enabled(detectors, instruments):
         fired = _fired(detector, inputs, thresholds)
         rows.extend(_finding(detector, row, symbols) | provenance for row in fired.iter_rows(named=True))
     findings = pl.DataFrame(rows, schema=FINDINGS.schema)
@@ -104,13 +101,13 @@ def _fired(detector: Detector, inputs: Inputs, thresholds: pl.DataFrame) -> pl.D
 
     One on the feed itself speaks of data that is not whole.
     """
+    fired = detector.detect(inputs, thresholds).filter("fires")
+    if fired.is_empty():
+        return fired
     whole = pl.col(_COMPLETENESS[detector.evidence_level]).alias("completeness")
-    shown = inputs.windows.select("instrument_id", "window_start", whole, *_SHOWN)
-    return (
-        detector.detect(inputs, thresholds)
-        .filter("fires")
-        .join(shown, on=["instrument_id", "window_start"])
-        .filter((pl.col("completeness") >= inputs.completeness_floor) | (detector.evidence_level == "feed"))
+    shown = inputs.judged_windows.select("instrument_id", "window_start", whole, *_SHOWN)
+    return fired.join(shown, on=["instrument_id", "window_start"]).filter(
+        (pl.col("completeness") >= inputs.completeness_floor) | (detector.evidence_level == "feed")
     )
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from sentinet_dagster.surveillance.rolling import Floats
 from sentinet_dagster.surveillance.schema import TIME, WINDOW, WINDOW_US
 
-__all__ = ["Grid", "Sheet", "aligned", "microseconds"]
+__all__ = ["Grid", "Sheet", "aligned", "ending", "microseconds"]
 
 _Value = TypeVar("_Value", np.float64, np.bool_)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,13 +56,24 @@ class Grid:
         Raises:
             ValueError: start or end is not the start of a window, or end lies before start.
         """
+        return cls(instrument_ids.cast(pl.Int64).unique().sort().to_numpy(), 0, 0).over(start, end)
+
+    def over(self, start: datetime, end: datetime) -> Grid:
+        """The grid of the same instruments over [start, end).
+
+        Raises:
+            ValueError: start or end is not the start of a window, or end lies before start.
+        """
         for name, moment in (("start", start), ("end", end)):
             if microseconds(moment) % WINDOW_US:
                 raise ValueError(f"{name} {moment.isoformat()} is not a multiple of {WINDOW.seconds} s")
         if end < start:
             raise ValueError(f"end {end.isoformat()} lies before start {start.isoformat()}")
-        ids = instrument_ids.cast(pl.Int64).unique().sort().to_numpy()
-        return cls(ids, microseconds(start), (end - start) // WINDOW)
+        return Grid(self.instrument_ids, microseconds(start), (end - start) // WINDOW)
+
+    def of(self, rows: npt.NDArray[np.int64]) -> Grid:
+        """The grid of the instruments in some of its rows alone."""
+        return Grid(self.instrument_ids[rows], self.start_us, self.columns)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -86,88 +97,58 @@ class Grid:
         columns = (times_us - self.start_us) // WINDOW_US
         return np.where((columns >= 0) & (columns < self.columns), columns, -1)
 
-    def matrices(
-        self, frame: pl.DataFrame, names: list[str]
-    ) -> tuple[Mapping[str, Floats], npt.NDArray[np.bool_]]:
-        """The named columns, NaN where null or absent; and which places `frame` has a row for."""
-        rows = self.rows_of(frame["instrument_id"].to_numpy())
-        columns = self.columns_of(frame["window_start"].to_physical().to_numpy())
-        inside = (rows >= 0) & (columns >= 0)
-        places = (rows[inside], columns[inside])
-        present = np.zeros(self.shape, dtype=np.bool_)
-        present[places] = True
-        matrices: dict[str, Floats] = {}
-        for name in names:
-            matrix = np.full(self.shape, np.nan)
-            matrix[places] = frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()[inside]
-            matrices[name] = matrix
-        return matrices, present
-
     def frame(self, matrices: Mapping[str, npt.NDArray[np.generic]], last: int | None = None) -> pl.DataFrame:
         """One row a place, sorted by (window_start, instrument_id), of matrices with the last `last` columns.
 
         NaN becomes null: nothing here is a number that is not a number.
         """
         starts = self.starts(last)
-        frame = pl.DataFrame(
+        return pl.DataFrame(
             {
                 "instrument_id": np.tile(self.instrument_ids.astype(np.int16), len(starts)),
                 "window_start": pl.Series(np.repeat(starts, len(self.instrument_ids)), dtype=pl.Int64).cast(
                     TIME
                 ),
                 **{name: np.ascontiguousarray(matrix.T).ravel() for name, matrix in matrices.items()},
-            }
+            },
+            nan_to_null=True,
         )
-        return frame.with_columns(pl.col(pl.Float64).fill_nan(None))
 
 
 class Sheet:
-    """The columns of a frame as matrices that all end at one time, each made once, however many ask for it.
+    """The columns of a frame as matrices of a grid, each made once, however many ask for it.
 
-    A matrix goes as far back as the frame does; before that nothing is known. They are read-only.
+    A matrix may be asked for further back than the grid goes: of that nothing is known. They are read-only.
     """
 
-    def __init__(self, frame: pl.DataFrame, instrument_ids: pl.Series, end: datetime) -> None:
-        """`frame` has the columns instrument_id and window_start; rows of other instruments are left out."""
-        first = frame["window_start"].min()
-        assert first is None or isinstance(first, datetime)
+    def __init__(self, frame: pl.DataFrame, grid: Grid) -> None:
+        """`frame` has the columns instrument_id and window_start; rows outside the grid are left out."""
+        rows = grid.rows_of(frame["instrument_id"].to_numpy())
+        columns = grid.columns_of(frame["window_start"].to_physical().to_numpy())
+        inside = np.flatnonzero((rows >= 0) & (columns >= 0))
         self._frame = frame
-        self._end = end
-        self._grid = Grid.spanning(instrument_ids, end if first is None else min(first, end), end)
-        rows = self._grid.rows_of(frame["instrument_id"].to_numpy())
-        columns = self._grid.columns_of(frame["window_start"].to_physical().to_numpy())
-        self._inside = (rows >= 0) & (columns >= 0)
-        self._places = rows[self._inside], columns[self._inside]
+        # The frame's row of each place; where it has none, the one after the last.
+        self._rows = np.full(grid.shape, len(frame))
+        self._rows[rows[inside], columns[inside]] = inside
         self._columns: dict[str, Floats] = {}
 
-    def grid_since(self, start: datetime) -> Grid:
-        """The grid of the instruments over [start, end).
-
-        Raises:
-            ValueError: start is not the start of a window, or end lies before it.
-        """
-        return Grid.spanning(pl.Series(self._grid.instrument_ids), start, self._end)
-
     def column(self, name: str, last: int) -> Floats:
-        """A column's last so many windows; NaN where null or absent."""
+        """A number's last so many windows; NaN where null or absent."""
         if name not in self._columns:
-            matrix = np.full(self._grid.shape, np.nan)
-            values = self._frame[name].cast(pl.Float64).fill_null(np.nan).to_numpy()
-            matrix[self._places] = values[self._inside]
-            self._columns[name] = matrix
-        return self._last(self._columns[name], last, np.nan)
+            self._columns[name] = np.append(self._frame[name].to_numpy(), np.nan)[self._rows]
+        return ending(self._columns[name], last, np.nan)
 
     def present(self, last: int) -> npt.NDArray[np.bool_]:
         """Which of the last so many windows the frame has a row for."""
-        there = np.zeros(self._grid.shape, dtype=np.bool_)
-        there[self._places] = True
-        return self._last(there, last, False)
+        return ending(self._rows < len(self._frame), last, False)
 
-    def _last(self, matrix: npt.NDArray[_Value], last: int, unknown: float) -> npt.NDArray[_Value]:
-        missing = last - matrix.shape[1]
-        if missing > 0:
-            before = np.full((len(matrix), missing), unknown, dtype=matrix.dtype)
-            matrix = np.concatenate((before, matrix), axis=1)
-        found = matrix[:, matrix.shape[1] - last :]
-        found.flags.writeable = False
-        return found
+
+def ending(matrix: npt.NDArray[_Value], last: int, unknown: float) -> npt.NDArray[_Value]:
+    """The last so many columns, read-only: `unknown` before those that the matrix has."""
+    missing = last - matrix.shape[1]
+    if missing > 0:
+        before = np.full((len(matrix), missing), unknown, dtype=matrix.dtype)
+        matrix = np.concatenate((before, matrix), axis=1)
+    found = matrix[:, matrix.shape[1] - last :]
+    found.flags.writeable = False
+    return found

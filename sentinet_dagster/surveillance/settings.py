@@ -18,7 +18,7 @@ import polars as pl
 from pydantic import BaseModel, Field, ValidationError
 
 from sentinet_dagster.surveillance.detectors import DETECTORS
-from sentinet_dagster.surveillance.detectors.base import Detector, Thresholds, limit
+from sentinet_dagster.surveillance.detectors.base import Detector, limit
 from sentinet_dagster.surveillance.models import ModelParameters
 
 __all__ = ["COOL_DOWN", "LONGEST_COOL_DOWN", "SettingsError", "SurveillanceSettings", "load_settings"]
@@ -102,23 +102,17 @@ class SurveillanceSettings:
         Returns:
             instrument_id, and a column `limit(name)` for each threshold but `enabled`.
         """
-        names = [name for name in detector.thresholds.model_fields if name != "enabled"]
-        known: dict[tuple[str, ...], Thresholds] = {}
-        rows = []
-        for number, *keys in instruments.select("instrument_id", *_SCOPE_KEYS).iter_rows():
-            scopes = self._scopes.over(*keys)
-            if scopes not in known:
-                merged: dict[str, Any] = {}
-                for scope in scopes:
-                    merged |= self._scopes.at(scope).get(detector.name, {})
-                known[scopes] = detector.thresholds.model_validate(merged)
-            thresholds = known[scopes]
-            if thresholds.enabled:
-                rows.append((number, *(getattr(thresholds, name) for name in names)))
-        schema: dict[str, pl.DataType | type[pl.DataType]] = {"instrument_id": pl.Int16}
-        fields = detector.thresholds.model_fields
-        schema |= {limit(name): pl.String if fields[name].annotation is str else pl.Float64 for name in names}
-        return pl.DataFrame(rows, schema=schema, orient="row")
+        return self._thresholds(detector, self._scopes_of(instruments))
+
+    def enabled(
+        self, detectors: Iterable[Detector], instruments: pl.DataFrame
+    ) -> Iterator[tuple[Detector, pl.DataFrame]]:
+        """Those of the detectors that are enabled for some instrument, each with its thresholds."""
+        scopes = self._scopes_of(instruments)
+        for detector in detectors:
+            thresholds = self._thresholds(detector, scopes)
+            if not thresholds.is_empty():
+                yield detector, thresholds
 
     def cool_downs(self, detectors: Iterable[str], instruments: pl.DataFrame) -> pl.DataFrame:
         """How far apart windows may fire and be one alert: detector, instrument_id, cool_down (Duration).
@@ -128,15 +122,37 @@ class SurveillanceSettings:
             instruments: schema.INSTRUMENTS.
         """
         seconds = pl.col(limit("cool_down_s")) * 1_000_000
+        known = (DETECTORS[name] for name in sorted(set(detectors) & DETECTORS.keys()))
         parts = [
-            self.thresholds(DETECTORS[name], instruments).select(
-                pl.lit(name).alias("detector"),
+            thresholds.select(
+                pl.lit(detector.name).alias("detector"),
                 "instrument_id",
                 seconds.cast(pl.Int64).cast(pl.Duration("us")).alias("cool_down"),
             )
-            for name in sorted(set(detectors) & DETECTORS.keys())
+            for detector, thresholds in self.enabled(known, instruments)
         ]
         return pl.concat([pl.DataFrame(schema=_COOL_DOWNS), *parts])
+
+    def _scopes_of(self, instruments: pl.DataFrame) -> list[tuple[int, tuple[str, ...]]]:
+        """Each instrument with the scopes that say something of it."""
+        rows = instruments.select("instrument_id", *_SCOPE_KEYS).iter_rows()
+        return [(number, self._scopes.over(*keys)) for number, *keys in rows]
+
+    def _thresholds(self, detector: Detector, scopes: list[tuple[int, tuple[str, ...]]]) -> pl.DataFrame:
+        fields = detector.thresholds.model_fields
+        names = [name for name in fields if name != "enabled"]
+        known: dict[tuple[str, ...], list[float | str]] = {}  # where it is enabled
+        for each in {each for _, each in scopes}:
+            merged: dict[str, Any] = {}
+            for scope in each:
+                merged |= self._scopes.at(scope).get(detector.name, {})
+            thresholds = detector.thresholds.model_validate(merged)
+            if thresholds.enabled:
+                known[each] = [getattr(thresholds, name) for name in names]
+        rows = [(number, *known[each]) for number, each in scopes if each in known]
+        schema: dict[str, pl.DataType | type[pl.DataType]] = {"instrument_id": pl.Int16}
+        schema |= {limit(name): pl.String if fields[name].annotation is str else pl.Float64 for name in names}
+        return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def load_settings(raw: Mapping[str, object]) -> SurveillanceSettings:

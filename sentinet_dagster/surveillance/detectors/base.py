@@ -12,15 +12,16 @@ not import detectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 from pydantic import BaseModel, Field
 
-from sentinet_dagster.surveillance.grid import Grid, Sheet
+from sentinet_dagster.surveillance.grid import Grid, Sheet, ending
 from sentinet_dagster.surveillance.rolling import Flags, Floats, unbroken
 from sentinet_dagster.surveillance.schema import VERDICTS
 
@@ -84,9 +85,12 @@ class Lookback:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Inputs:
-    """The past. Each frame covers [start - its part of the look-back, end), as far as there are rows."""
+    """The past. Each frame covers [start - its part of the look-back, end), as far as there are rows.
+
+    Two dozen detectors ask for the same of it: that is made once.
+    """
 
     windows: pl.DataFrame  # schema.WINDOWS; of those before start, what schema.PAST_WINDOWS has
     features: pl.DataFrame  # schema.FEATURES
@@ -96,43 +100,76 @@ class Inputs:
     start: datetime
     end: datetime
     completeness_floor: float
-    _sheets: dict[str, Sheet] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @cached_property
+    def judged_windows(self) -> pl.DataFrame:
+        """The windows that are to be judged: those in [start, end)."""
+        return self.judged(self.windows)
+
+    @cached_property
+    def judged_features(self) -> pl.DataFrame:
+        """Their features."""
+        return self.judged(self.features)
+
+    @cached_property
+    def judged_pairs(self) -> pl.DataFrame:
+        """Their correlations, one row a pair and window."""
+        return self.judged(self.correlations).explode(
+            "instrument_a", "instrument_b", "correlation", "correlation_slow"
+        )
 
     def judged(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The rows of the windows that are to be judged: those in [start, end)."""
-        return frame.filter(pl.col("window_start").is_between(self.start, self.end, closed="left"))
+        """The rows of the windows that are to be judged."""
+        return frame.filter(self._is_judged)
 
     def grid(self, lookback: timedelta) -> Grid:
         """The grid of all instruments that have windows over [start - lookback, end), of one relation's
         look-back."""
-        return self._sheet("windows").grid_since(self.start - lookback)
+        return self._judged_grid.over(self.start - lookback, self.end)
 
     def of_windows(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
         """Columns of the windows as matrices of a grid of `grid()`, read-only: other detectors share them."""
-        sheet = self._sheet("windows")
-        return {name: sheet.column(name, grid.columns) for name in names}
+        return {name: self._window_sheet.column(name, grid.columns) for name in names}
 
     def of_features(self, grid: Grid, names: Sequence[str]) -> Mapping[str, Floats]:
         """Columns of the features, likewise."""
-        sheet = self._sheet("features")
-        return {name: sheet.column(name, grid.columns) for name in names}
+        return {name: self._feature_sheet.column(name, grid.columns) for name in names}
 
     def broken(self, grid: Grid) -> Flags:
         """Where there is no window, or one less whole than the floor: nothing before it is anybody's past."""
-        sheet = self._sheet("windows")
-        less_whole = sheet.column("completeness", grid.columns) < self.completeness_floor
-        return ~sheet.present(grid.columns) | less_whole
-
-    def _sheet(self, name: Literal["windows", "features"]) -> Sheet:
-        """Two dozen detectors ask for the same columns: each is spread over the grid once."""
-        if name not in self._sheets:
-            frame: pl.DataFrame = getattr(self, name)
-            self._sheets[name] = Sheet(frame, self.windows["instrument_id"], self.end)
-        return self._sheets[name]
+        return ending(self._broken, grid.columns, True)
 
     def unbroken(self, grid: Grid, length: int, columns: int) -> Flags:
         """Of the last `columns` windows: whether none of it and the `length` - 1 before it is broken."""
         return unbroken(self.broken(grid), length, columns)
+
+    @cached_property
+    def _is_judged(self) -> pl.Expr:
+        return pl.col("window_start").is_between(self.start, self.end, closed="left")
+
+    @cached_property
+    def _judged_grid(self) -> Grid:
+        return Grid.spanning(self.windows["instrument_id"], self.start, self.end)
+
+    @cached_property
+    def _window_sheet(self) -> Sheet:
+        return Sheet(self.windows, self._reach(self.windows))
+
+    @cached_property
+    def _feature_sheet(self) -> Sheet:
+        return Sheet(self.features, self._reach(self.features))
+
+    @cached_property
+    def _broken(self) -> Flags:
+        columns = self._reach(self.windows).columns
+        less_whole = self._window_sheet.column("completeness", columns) < self.completeness_floor
+        return ~self._window_sheet.present(columns) | less_whole
+
+    def _reach(self, frame: pl.DataFrame) -> Grid:
+        """The grid as far back as the frame goes."""
+        first = frame["window_start"].min()
+        assert first is None or isinstance(first, datetime)
+        return self._judged_grid.over(self.end if first is None else min(first, self.end), self.end)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +211,10 @@ def limit(name: str) -> str:
 
 def limits(thresholds: pl.DataFrame, grid: Grid, name: str) -> Floats:
     """A threshold as a column over the instruments of the grid; NaN where the detector is switched off."""
-    own = dict(thresholds.select("instrument_id", limit(name)).iter_rows())
-    return np.array([[own.get(number, np.nan)] for number in grid.instrument_ids.tolist()]).reshape(-1, 1)
+    rows = grid.rows_of(thresholds["instrument_id"].to_numpy())
+    own = np.full((len(grid.instrument_ids), 1), np.nan)
+    own[rows[rows >= 0], 0] = thresholds[limit(name)].to_numpy()[rows >= 0]
+    return own
 
 
 def strongest(frame: pl.DataFrame, fires: pl.Expr, size: pl.Expr, tie: str) -> pl.DataFrame:
@@ -226,4 +265,4 @@ def verdicts(
         fires.fill_null(False).alias("fires"),
         evidence.alias("evidence"),
     ).filter(pl.col("score").is_not_null())
-    return VERDICTS.conform(said).with_columns(said["evidence"])
+    return VERDICTS.conform(said).hstack([said["evidence"]])

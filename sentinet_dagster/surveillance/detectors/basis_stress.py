@@ -100,18 +100,18 @@ def _measured(inputs: Inputs, grid: Grid) -> pl.DataFrame:
     rows = grid.rows_of(known["instrument_id"].to_numpy())
     known = known.filter(pl.Series(rows >= 0))
     rows = rows[rows >= 0]
-    broken = inputs.broken(grid)
+    broken = inputs.broken(grid)[rows]
     price = inputs.of_features(grid, ["price"])["price"]
     said = inputs.of_windows(grid, ["mark_close", "index_close"])
     width = grid.columns - _CARRY
     references = {
-        name: carry_forward(said[column], broken, _CARRY, width)[rows]
+        name: carry_forward(said[column][rows], broken, _CARRY, width)
         for name, column in (("index", "index_close"), ("mark", "mark_close"))
     }
     references["spot"] = _spot(inputs, grid, price, known)[:, _CARRY:]
-    own = Grid(grid.instrument_ids[rows], grid.start_us, grid.columns)
+    own = grid.of(rows)
     return pl.concat(
-        _basis(own, 1e4 * (price[rows, _CARRY:] / reference - 1), broken[rows, _CARRY:], name)
+        _basis(own, 1e4 * (price[rows, _CARRY:] / reference - 1), broken[:, _CARRY:], name)
         for name, reference in references.items()
     )
 

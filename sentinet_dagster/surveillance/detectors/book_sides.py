@@ -28,7 +28,7 @@ from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["ORDER_LOOKBACK", "OrderThresholds", "judge_orders"]
 
-_OF_A_SIDE = ("traded_near", "withdrawn_max", "withdrawn_life_s", "layered_max", "layers")
+_OF_A_SIDE = ("traded_near", "withdrawn_max", "withdrawn_life_s", "layered_max", "layers", "usual")
 _SIDES = (("bid", "ask"), ("ask", "bid"))
 _PAST: Final = 60  # windows
 _MIN_SAMPLES: Final = 30
@@ -66,11 +66,10 @@ def judge_orders(
             the other).
     """
     measured = (
-        _sides(inputs.judged(inputs.windows))
+        _sides(inputs.judged_windows.join(_usual(inputs, orders), on=["instrument_id", "window_start"]))
         .filter(pl.col(orders) > 0)
         .with_columns(notional=pl.col(orders) * pl.col("mid"))
         .with_columns(depth_share=pl.col("notional") / pl.col("depth"))
-        .join(_usual(inputs, orders), on=["instrument_id", "window_start", "side"])
         .join(thresholds, on="instrument_id")
     )
     own = pl.col("traded_near").fill_null(0.0)
@@ -92,17 +91,17 @@ def judge_orders(
 
 
 def _usual(inputs: Inputs, orders: str) -> pl.DataFrame:
-    """What is usual at each side, in each window that is to be judged; null while it warms up."""
+    """What is usual at each side, in each window that is to be judged: bid_usual and ask_usual, null while it
+    warms up."""
     grid = inputs.grid(ORDER_LOOKBACK.windows)
     columns = grid.columns - _PAST
     broken = inputs.broken(grid)
     seen = inputs.of_windows(grid, [f"{side}_{orders}" for side, _ in _SIDES])
-    return pl.concat(
-        grid.frame(
-            {"usual": lagged_medians(seen[f"{side}_{orders}"], broken, _PAST, _MIN_SAMPLES, columns)}, columns
-        ).with_columns(side=pl.lit(side))
+    usual = {
+        f"{side}_usual": lagged_medians(seen[f"{side}_{orders}"], broken, _PAST, _MIN_SAMPLES, columns)
         for side, _ in _SIDES
-    )
+    }
+    return grid.frame(usual, columns)
 
 
 def _sides(windows: pl.DataFrame) -> pl.DataFrame:

@@ -37,7 +37,7 @@ class CrossedMarketThresholds(Thresholds, frozen=True):
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     crossed = pl.col("crossed_bps")
-    frame = inputs.judged(inputs.windows).with_columns(crossed_bps=-pl.col("spread_bps_min"))
+    frame = inputs.judged_windows.with_columns(crossed_bps=-pl.col("spread_bps_min"))
     return verdicts(
         frame.join(thresholds, on="instrument_id").filter(crossed > 0),
         score=crossed,

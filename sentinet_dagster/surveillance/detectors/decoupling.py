@@ -43,7 +43,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
 
     The score is the drop, usual - now, of the pair that fell furthest.
     """
-    pairs = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+    pairs = _strong_pairs(inputs.judged_pairs, thresholds)
     broken = _attributed(pairs, pairs.filter("is_broken"))
     fallen = broken.group_by("window_start", "instrument_id").agg(
         pl.len().cast(pl.Int64).alias("mates"),
@@ -70,12 +70,12 @@ def _summary(symbol: str, finding: Evidence) -> str:
     )
 
 
-def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
+def _strong_pairs(pairs: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
     """Every pair that usually moves together, one row a window, and whether it is broken now."""
     slow, now = limit("correlation_slow"), limit("correlation")
     own = thresholds.select("instrument_id", slow, now)
     return (
-        correlations.explode("instrument_a", "instrument_b", "correlation", "correlation_slow")
+        pairs.filter(pl.col("correlation_slow") > pl.lit(own[slow].min()))
         .join(own, left_on="instrument_a", right_on="instrument_id")
         .join(own, left_on="instrument_b", right_on="instrument_id", suffix=":b")
         .with_columns(

@@ -40,7 +40,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     missing = 1 - pl.col("completeness")
     nothing = pl.col("trade_completeness") == 0
     return verdicts(
-        inputs.judged(inputs.windows).filter(missing > 0).join(thresholds, on="instrument_id"),
+        inputs.judged_windows.filter(missing > 0).join(thresholds, on="instrument_id"),
         score=missing,
         threshold=pl.col(limit("missing_share")),
         severity=graded(nothing),

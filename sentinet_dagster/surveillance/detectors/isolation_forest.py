@@ -50,7 +50,7 @@ class IsolationForestThresholds(Thresholds, frozen=True):
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     scored = inputs.judged(inputs.scores).filter(pl.col("model") == "isolation_forest")
-    seen = inputs.judged(inputs.features).select("instrument_id", "window_start", *_SEEN)
+    seen = inputs.judged_features.select("instrument_id", "window_start", *_SEEN)
     threshold = pl.col("threshold") + pl.col(limit("extra_margin"))
     return verdicts(
         scored.join(seen, on=["instrument_id", "window_start"]).join(thresholds, on="instrument_id"),

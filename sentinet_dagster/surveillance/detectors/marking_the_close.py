@@ -34,7 +34,13 @@ from sentinet_dagster.surveillance.detectors.base import (
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import carry_forward, divided, lagged_moments, lagged_sums
+from sentinet_dagster.surveillance.rolling import (
+    carry_forward,
+    divided,
+    lagged_moments,
+    lagged_sums,
+    unbroken,
+)
 from sentinet_dagster.surveillance.schema import TIME, WINDOW
 
 __all__ = ["MARKING_THE_CLOSE"]
@@ -60,7 +66,7 @@ class MarkingTheCloseThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """Only windows that end in the minute before a close have a row."""
     near = _near(inputs, thresholds)
-    frame = _measured(inputs).join(near, on=["instrument_id", "window_start"])
+    frame = _measured(inputs, near["instrument_id"]).join(near, on=["instrument_id", "window_start"])
     size = pl.col("move_bps").abs()
     return verdicts(
         frame.join(thresholds, on="instrument_id"),
@@ -96,14 +102,18 @@ def _near(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     return near.rename({limit("close"): "close"}).unique(["instrument_id", "window_start"])
 
 
-def _measured(inputs: Inputs) -> pl.DataFrame:
-    grid = inputs.grid(_LOOKBACK.windows)
+def _measured(inputs: Inputs, instrument_ids: pl.Series) -> pl.DataFrame:
+    """Of the instruments that have a close to come: most of the day there is none."""
+    everybody = inputs.grid(_LOOKBACK.windows)
+    rows = np.flatnonzero(np.isin(everybody.instrument_ids, instrument_ids.to_numpy()))
+    grid = everybody.of(rows)
     columns = grid.columns - _MINUTE - _PAST - _CARRY
-    seen = inputs.of_windows(grid, ["close", "volume", "buy_volume", "sell_volume"])
-    broken = inputs.broken(grid)
+    seen = inputs.of_windows(everybody, ["close", "volume", "buy_volume", "sell_volume"])
+    seen = {name: matrix[rows] for name, matrix in seen.items()}
+    broken = inputs.broken(everybody)[rows]
     price = np.log(carry_forward(seen["close"], broken, _CARRY, columns + _MINUTE + _PAST))
     move = np.where(
-        inputs.unbroken(grid, _MINUTE, columns),
+        unbroken(broken, _MINUTE, columns),
         price[:, -columns:] - price[:, -columns - _MINUTE : -_MINUTE],
         np.nan,
     )

@@ -56,7 +56,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
 
     The score is the distance of the pair that is furthest, in bps.
     """
-    strong = _strong_pairs(inputs.judged(inputs.correlations), thresholds)
+    strong = _strong_pairs(inputs.judged_pairs, thresholds)
     pairs = strong.select("instrument_a", "instrument_b").unique().sort("instrument_a", "instrument_b")
     measured = _measured(inputs, inputs.grid(_LOOKBACK.windows), pairs)
     size = pl.col("divergence_bps").abs()
@@ -86,12 +86,11 @@ def _summary(symbol: str, finding: Evidence) -> str:
     )
 
 
-def _strong_pairs(correlations: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
+def _strong_pairs(pairs: pl.DataFrame, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The pairs that usually move together, one row a window; both must be enabled."""
     enabled = thresholds.select("instrument_id")
     return (
-        correlations.explode("instrument_a", "instrument_b", "correlation", "correlation_slow")
-        .select("window_start", "instrument_a", "instrument_b", "correlation_slow")
+        pairs.select("window_start", "instrument_a", "instrument_b", "correlation_slow")
         .join(thresholds, left_on="instrument_a", right_on="instrument_id")
         .filter(pl.col("correlation_slow") > pl.col(limit("correlation_slow")))
         .join(enabled, left_on="instrument_b", right_on="instrument_id", how="semi")

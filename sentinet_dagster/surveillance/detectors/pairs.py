@@ -44,5 +44,6 @@ def pair_frame(
             "instrument_id": np.where(of_b, second, first),
             "mate": np.where(of_b, first, second),
             **{name: matrix.ravel() for name, matrix in values.items()},
-        }
-    ).with_columns(pl.col(pl.Float64).fill_nan(None), pl.col("mate").cast(pl.Int64))
+        },
+        nan_to_null=True,
+    ).with_columns(pl.col("mate").cast(pl.Int64))

@@ -76,9 +76,9 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     hint = pl.when(pl.col("flow_seconds") > 0).then(pl.lit("info")).otherwise(pl.lit("warning"))
     enough = pl.col("least_quotes") >= pl.col(limit("quotes"))
     return verdicts(
-        inputs.judged(inputs.features)
-        .join(held, on=["instrument_id", "window_start"])
-        .join(thresholds, on="instrument_id"),
+        inputs.judged_features.join(held, on=["instrument_id", "window_start"]).join(
+            thresholds, on="instrument_id"
+        ),
         score=pl.when(enough).then("held_imbalance"),
         threshold=pl.col(limit("imbalance")),
         severity=hint,

@@ -63,7 +63,7 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     wide = spread > pl.col(limit("ratio")) * pl.col("past_mean_bps")
     widest = inputs.windows.select("instrument_id", "window_start", "spread_bps_max")
     window = ["instrument_id", "window_start"]
-    features = inputs.judged(inputs.features)
+    features = inputs.judged_features
     return verdicts(
         features.join(means, on=window).join(widest, on=window).join(thresholds, on="instrument_id"),
         score=z,

@@ -57,10 +57,9 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     price = np.where(inputs.broken(grid), np.nan, inputs.of_features(grid, ["price"])["price"])
     distance, spread = np.full(price.shape, np.nan), np.full(price.shape, np.nan)
     others = np.zeros(len(price))
-    for same in inputs.instruments.sort("instrument_id").group_by(
-        "kind", "base", "quote", maintain_order=True
-    ):
-        rows = grid.rows_of(same[1]["instrument_id"].to_numpy())
+    listed = inputs.instruments.sort("instrument_id").group_by("kind", "base", "quote")
+    for same in listed.agg("instrument_id")["instrument_id"]:
+        rows = grid.rows_of(same.to_numpy())
         rows = rows[rows >= 0]
         if len(rows) > _FEWEST_OTHERS:
             distance[rows], spread[rows] = _apart(price[rows])

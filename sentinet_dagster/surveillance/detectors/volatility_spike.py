@@ -47,7 +47,7 @@ class VolatilitySpikeThresholds(Thresholds, frozen=True):
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     price_z = pl.col("price_z").abs()
     return verdicts(
-        inputs.judged(inputs.features).join(thresholds, on="instrument_id"),
+        inputs.judged_features.join(thresholds, on="instrument_id"),
         score=price_z,
         threshold=pl.col(limit("price_z")),
         severity=graded(price_z > pl.col(limit("critical_price_z"))),

@@ -75,10 +75,9 @@ class Relation:
             shaped = frame.select(pl.col(column.name).cast(column.dtype) for column in self.columns)
         except pl.exceptions.InvalidOperationError as error:
             raise ValueError(f"{self.name or 'frame'} does not fit its schema: {error}") from error
-        required = [column.name for column in self.columns if not column.nullable]
-        for name, nulls in zip(required, shaped.select(required).null_count().row(0), strict=True):
-            if nulls:
-                raise ValueError(f"{self.name or 'frame'}.{name} is null in {nulls} rows")
+        for column in self.columns:
+            if not column.nullable and (nulls := shaped[column.name].null_count()):
+                raise ValueError(f"{self.name or 'frame'}.{column.name} is null in {nulls} rows")
         return shaped
 
 

@@ -47,6 +47,14 @@ def test_a_detector_can_be_off_for_a_scope() -> None:
     assert settings.thresholds(SPOOFING, instruments(2))["instrument_id"].to_list() == [2]
 
 
+def test_of_detectors_that_nobody_has_enabled_nothing_is_said() -> None:
+    settings = load_settings(scopes(default={"spoofing": {"enabled": False}}))
+    asked = (DETECTORS["spoofing"], DETECTORS["layering"])
+    ((detector, thresholds),) = settings.enabled(asked, instruments(2))
+    assert detector.name == "layering"
+    assert thresholds.equals(settings.thresholds(detector, instruments(2)))
+
+
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
