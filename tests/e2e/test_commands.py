@@ -19,7 +19,7 @@ from sentinet_dagster.runtime.parts import embedded_server
 from sentinet_dagster.runtime.venue_history import write_history
 from tests.e2e.command import SENTINET, ask, environment_of, processes_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 HOUR_US = 1_769_860_800_000_000  # 2026-01-31T12:00:00Z
 MINUTES = 8

@@ -37,7 +37,7 @@ from tests.conftest import PostgresServer
 from tests.e2e.command import ask, environment_of
 from tests.integration.judging import RELATIONS, open_desk
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
 PATIENCE_S = 240.0  # for what takes ten seconds on a machine that has nothing else to do
 SECOND = timedelta(seconds=1)

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from sentinet_dagster.runtime.load import chosen_instruments, rate_for
 from sentinet_dagster.runtime.microbatch import PUSH, Options, staged
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
 SPAN = timedelta(seconds=15)
 RUNS = """

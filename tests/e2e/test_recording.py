@@ -31,7 +31,7 @@ from tests.e2e import independent
 from tests.e2e.command import ask
 from tests.integration.judging import RELATIONS, Desk, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
 MARKETS = {"spot": "binance", "usdm": "binance_usdm"}
 PROTOCOLS = {"spot": "binance_spot", "usdm": "binance_usdm"}

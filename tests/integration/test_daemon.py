@@ -23,7 +23,7 @@ from tests.fake_venue import FakeVenue
 from tests.integration.daemon_process import PATIENCE_S, start
 from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 
 async def test_what_was_received_is_committed_when_a_signal_ends_it(

@@ -27,7 +27,7 @@ from tests.conftest import KEPT_FOR_EVER
 from tests.fake_venue import FakeVenue
 from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 SIZE_MB = 96
 SETTINGS = {"fsync": "off", "max_wal_size": "64MB", "checkpoint_timeout": "1h", "autovacuum": "off"}

@@ -28,7 +28,7 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 from sentinet_dagster.launcher import WarmRunLauncher
 from sentinet_dagster.launcher.channel import Channel, WorkerGoneError
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.integration
 
 LOCATION = Path(__file__).with_name("warm_launcher_location.py")
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -29,7 +29,7 @@ from tests.fake_venue import FakeVenue
 from tests.integration.daemon_process import Daemon, running_daemon
 from tests.integration.daemons import daemon_of, fake, trade_ids, trades, watch_bitcoin, write_venues
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 ACCOUNT = Credentials("PKTESTKEY0001", "s3cretS3CRETs3cret")
 SYMBOLS_EACH = 2

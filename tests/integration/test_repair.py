@@ -27,7 +27,7 @@ from sentinet_dagster.runtime.venue_sources import Demand, SimulatedSource, Sour
 from tests.integration.daemon_process import PATIENCE_S, running_daemon
 from tests.integration.daemons import write_venues
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 ACCOUNT = Credentials("accountKEYofTHEtest", "accountSECRETofTHEtest")
 WITHOUT = "alpaca_crypto"

@@ -10,7 +10,7 @@ from sentinet_dagster.superset.bundle import read_bundle
 from tests.conftest import REPOSITORY
 from tests.superset.pages import Analyst
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
 BUNDLE = read_bundle()

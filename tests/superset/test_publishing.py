@@ -20,7 +20,7 @@ from sentinet_dagster.superset.client import Superset, SupersetRefused, Superset
 from sentinet_dagster.superset.target import Target
 from tests.superset.conftest import Sentinet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 KINDS = ("database", "dataset", "chart", "dashboard")
 CHART = "markets"
