@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -133,16 +133,7 @@ def _recorded(facts: Facts, low: datetime, high: datetime) -> CalmMarket:
     own = facts.between(start, end)
     seen = pl.concat([own.trades["instrument_id"], own.quotes["instrument_id"]]).unique()
     listed = facts.instruments.filter(pl.col("instrument_id").is_in(seen.to_list()))
-    kept = Facts(
-        own.trades,
-        own.quotes,
-        own.books,
-        own.book_flows,
-        own.reference_prices,
-        own.feed_gaps,
-        own.rejected_frames,
-        listed,
-    )
+    kept = replace(own, instruments=listed)
     return _market(f"recorded, {start:%Y-%m-%d %H:%M}", kept, start, end, not own.book_flows.is_empty())
 
 

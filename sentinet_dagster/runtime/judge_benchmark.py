@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -78,7 +78,8 @@ def drawn_facts(
     quote = _drawn(random, instruments, start, length, quotes)
     half = quote["price"] * pl.Series(random.uniform(0.5e-4, 1.5e-4, quotes))
     sizes = random.exponential(1.0, (3, max(trades, quotes)))
-    return Facts(
+    return replace(
+        Facts.none_of(_instruments(instruments)),
         trades=schema.TRADES.conform(
             trade.with_columns(
                 pl.int_range(pl.len()).alias("trade_id"),
@@ -96,12 +97,6 @@ def drawn_facts(
                 pl.Series("ask_size", sizes[2, :quotes] + 0.1),
             )
         ),
-        books=schema.BOOKS.empty(),
-        book_flows=schema.BOOK_FLOWS.empty(),
-        reference_prices=schema.REFERENCE_PRICES.empty(),
-        feed_gaps=schema.FEED_GAPS.empty(),
-        rejected_frames=schema.REJECTED_FRAMES.empty(),
-        instruments=_instruments(instruments),
     )
 
 

@@ -13,7 +13,7 @@ captures overlap. An event starts with its finest label; one without any, when i
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -137,16 +137,7 @@ def _raised_at(
 ) -> Iterator[datetime]:
     """The ends of the windows in which the detector fires."""
     start, stop = aligned(begin), aligned(end) + WINDOW
-    facts = Facts(
-        trades=trades,
-        quotes=schema.QUOTES.empty(),
-        books=schema.BOOKS.empty(),
-        book_flows=schema.BOOK_FLOWS.empty(),
-        reference_prices=schema.REFERENCE_PRICES.empty(),
-        feed_gaps=schema.FEED_GAPS.empty(),
-        rejected_frames=schema.REJECTED_FRAMES.empty(),
-        instruments=_instrument(symbol),
-    )
+    facts = replace(Facts.none_of(_instrument(symbol)), trades=trades)
     windows = facts.windows(start, stop)
     found = build_findings(
         windows,

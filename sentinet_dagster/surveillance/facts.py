@@ -12,6 +12,15 @@ from typing import Final
 
 import polars as pl
 
+from sentinet_dagster.surveillance.schema import (
+    BOOK_FLOWS,
+    BOOKS,
+    FEED_GAPS,
+    QUOTES,
+    REFERENCE_PRICES,
+    REJECTED_FRAMES,
+    TRADES,
+)
 from sentinet_dagster.surveillance.windows import build_windows
 
 __all__ = ["Facts", "joined"]
@@ -31,6 +40,20 @@ class Facts:
     feed_gaps: pl.DataFrame
     rejected_frames: pl.DataFrame
     instruments: pl.DataFrame
+
+    @classmethod
+    def none_of(cls, instruments: pl.DataFrame) -> Facts:
+        """A market in which nothing happened."""
+        return cls(
+            trades=TRADES.empty(),
+            quotes=QUOTES.empty(),
+            books=BOOKS.empty(),
+            book_flows=BOOK_FLOWS.empty(),
+            reference_prices=REFERENCE_PRICES.empty(),
+            feed_gaps=FEED_GAPS.empty(),
+            rejected_frames=REJECTED_FRAMES.empty(),
+            instruments=instruments,
+        )
 
     def windows(self, start: datetime, end: datetime) -> pl.DataFrame:
         """`build_windows` of them."""

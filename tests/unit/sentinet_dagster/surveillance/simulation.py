@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 
@@ -14,12 +14,12 @@ from ingest_daemon.venues.simulated import DEFAULT_INSTRUMENTS, Episode, Simulat
 from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.alerts import alerts_of
 from sentinet_dagster.surveillance.correlation import build_correlations
+from sentinet_dagster.surveillance.facts import Facts
 from sentinet_dagster.surveillance.features import build_features
 from sentinet_dagster.surveillance.findings import build_findings
 from sentinet_dagster.surveillance.models import ModelInForce, ModelParameters, build_scores, fit
 from sentinet_dagster.surveillance.schema import TIME, Relation
 from sentinet_dagster.surveillance.settings import load_settings
-from sentinet_dagster.surveillance.windows import build_windows
 from tests.unit.sentinet_dagster.surveillance.facts import START, START_US, frame
 
 LEARN_UNTIL = START + timedelta(minutes=27)
@@ -86,18 +86,12 @@ def windows() -> pl.DataFrame:
     for arrived in _market().frames(START_US, _us(END), ["trade", "bookTicker"]):
         for event in sessions[arrived.venue].parse(arrived.text, arrived.received_at):
             events[type(event)].append(event)
-    return build_windows(
-        _as_frame(events[Trade], schema.TRADES),
-        _as_frame(events[Quote], schema.QUOTES),
-        schema.BOOKS.empty(),
-        schema.BOOK_FLOWS.empty(),
-        schema.REFERENCE_PRICES.empty(),
-        schema.FEED_GAPS.empty(),
-        schema.REJECTED_FRAMES.empty(),
-        known,
-        START,
-        END,
+    facts = replace(
+        Facts.none_of(known),
+        trades=_as_frame(events[Trade], schema.TRADES),
+        quotes=_as_frame(events[Quote], schema.QUOTES),
     )
+    return facts.windows(START, END)
 
 
 def episodes() -> list[Episode]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -36,15 +37,11 @@ def calm() -> Facts:
     """A minute of one instrument: each second a trade of about 1, sides in turn, two quotes and a book."""
     trades = [trade(s + 0.3, 100.0, (0.9, 1.1)[s % 2], aggressor=(-1, 1)[s % 2]) for s in range(SECONDS)]
     quotes = [quote(s / 2, 99.99, 100.01) for s in range(2 * SECONDS)]
-    return Facts(
+    return replace(
+        Facts.none_of(instruments(1)),
         trades=frame(schema.TRADES, trades),
         quotes=frame(schema.QUOTES, quotes),
         books=frame(schema.BOOKS, [book(float(s)) for s in range(SECONDS)]),
-        book_flows=schema.BOOK_FLOWS.empty(),
-        reference_prices=schema.REFERENCE_PRICES.empty(),
-        feed_gaps=schema.FEED_GAPS.empty(),
-        rejected_frames=schema.REJECTED_FRAMES.empty(),
-        instruments=instruments(1),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -39,14 +40,10 @@ def since(frame: pl.DataFrame, start: datetime, end: datetime, time: str = "wind
 
 def read(facts: Facts, start: datetime, end: datetime) -> Facts:
     """Only the facts of the range, as a database would give them."""
-    return Facts(
-        *(
-            since(frame, start, end, "time")
-            for frame in (facts.trades, facts.quotes, facts.books, facts.book_flows, facts.reference_prices)
-        ),
-        facts.feed_gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
-        since(facts.rejected_frames, start, end, "received_at"),
-        facts.instruments,
+    return replace(
+        facts.between(start, end),
+        feed_gaps=facts.feed_gaps.filter((pl.col("started_at") < end) & (pl.col("ended_at") > start)),
+        rejected_frames=since(facts.rejected_frames, start, end, "received_at"),
     )
 
 
