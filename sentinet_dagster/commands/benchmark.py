@@ -244,5 +244,45 @@ def storage(
         typer.echo(f"read by {driver:<24} {result['reading'][driver]['rows_per_s']:,} rows/s")
 
 
+@app.command("dashboards")
+def dashboards(
+    analysts: Annotated[int, typer.Option(min=1, max=200, help="Browsers, each with one tab open.")] = 20,
+    every: Annotated[str, typer.Option(help="How often each dashboard refreshes itself, from 6s.")] = "10s",
+    run_for: Annotated[str, typer.Option("--for", help="For how long, 10m at most.")] = "2m",
+    url: Annotated[
+        str | None,
+        typer.Option("--url", metavar="URL", help="Where Superset answers; else the one of the home."),
+    ] = None,
+    elsewhere: Annotated[
+        bool, typer.Option("--elsewhere", help="Allow a Superset that is not on this machine.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Chart queries of many analysts at once, against a Superset that runs; it ends by itself.
+
+    `sentinet_dagster/runtime/dashboard_load.py` says what the numbers mean.
+    """
+    from sentinet_dagster.commands.dashboards import find_target
+    from sentinet_dagster.runtime.dashboard_load import Options, measure_dashboards
+    from sentinet_dagster.runtime.home import Home
+
+    options = Options(
+        analysts, parse_duration(every).total_seconds(), parse_duration(run_for).total_seconds()
+    )
+    target = find_target(Home.from_environment(os.environ), url)
+    result = measure_dashboards(target, options, elsewhere=elsewhere)
+    if as_json:
+        print_json(result)
+        return
+    took = result["chart_query_s"]
+    told = " / ".join("–" if took[key] is None else f"{took[key]:.2f}" for key in ("p50", "p95", "max"))
+    typer.echo(
+        f"{result['analysts']} analysts, {result['charts']} charts: {result['requests']} queries, "
+        f"{result['failed']} failed; a query {told} s (p50 / p95 / max)"
+    )
+    for told_reason, count in result["failures"].items():
+        typer.echo(f"{count} × {told_reason}")
+
+
 def _tell(line: str) -> None:
     say(f"sentinet: {line}")

@@ -55,7 +55,7 @@ def publish(
 
     home = Home.from_environment(os.environ)
     with open_database() as database_url:
-        published = dashboards.publish(_target(home, url, database_url), database_url, home.path)
+        published = dashboards.publish(find_target(home, url, database_url), database_url, home.path)
     if as_json:
         print_json({"dashboards": dict(published.dashboards), "charts": published.charts})
         return
@@ -63,15 +63,24 @@ def publish(
         typer.echo(address)
 
 
-def _target(home: Home, url: str | None, database_url: str) -> Target:
-    """What the environment names, else the home's own Superset if it runs."""
+def find_target(home: Home, url: str | None, database_url: str = "") -> Target:
+    """What the environment names, else the home's own Superset if it runs.
+
+    Args:
+        home: where one may run.
+        url: the one that is meant, if it is said.
+        database_url: the product's database; who does not publish needs none.
+
+    Raises:
+        UserError: there is none, or something about it is missing.
+    """
     from sentinet_dagster.runtime.errors import UserError
     from sentinet_dagster.runtime.state import read_state
     from sentinet_dagster.superset.target import Target, TargetError
 
     state = read_state(home) if home.owner() is not None else None
     running = dict(state.addresses) if state is not None else {}
-    own = _superset_of(home, running) if url in (None, running.get("superset")) else {}
+    own = _superset_of(home, running, database_url) if url in (None, running.get("superset")) else {}
     told = {"SENTINET_DATABASE_URL": database_url, "SENTINET_DAGSTER_URL": running.get("dagster", "")}
     try:
         target = Target.from_environment(told | own | dict(os.environ), url)
@@ -84,14 +93,16 @@ def _target(home: Home, url: str | None, database_url: str) -> Target:
     return target
 
 
-def _superset_of(home: Home, addresses: Mapping[str, str]) -> dict[str, str]:
+def _superset_of(home: Home, addresses: Mapping[str, str], product: str) -> dict[str, str]:
     """The variables that name the Superset that runs in the home; none if none does."""
     if "superset" not in addresses:
         return {}
-    from sentinet_dagster.runtime.superset_server import Secrets
+    from sentinet_dagster.runtime.superset_server import READING, Secrets, database_url
 
     secrets = Secrets.of(home)
-    return {
+    own = not os.environ.get("SENTINET_DATABASE_URL", "").strip()
+    reading = {READING: database_url(product, secrets, os.environ, own=own)} if product else {}
+    return reading | {
         "SENTINET_SUPERSET_URL": addresses["superset"],
         "SENTINET_SUPERSET_PASSWORD": secrets.admin_password,
         "SENTINET_SUPERSET_ANALYST_PASSWORD": secrets.analyst_password,

@@ -35,7 +35,7 @@ from sentinet_dagster.runtime.superset_server import SupersetServer
 from sentinet_dagster.storage import StorageSettings
 
 STOP_PROCESSES_S = 7.0  # PostgreSQL comes after them, and all together have 10 s
-STOP_S = 10.0
+STOP_S = 20.0  # for who stops within 10 s where the machine has time for it
 DETACHED_START_S = 300.0  # a process that ends is noticed at once; a busy machine needs minutes
 _POLL_S = 0.2
 
@@ -154,7 +154,7 @@ def _serve(
             recorder = Recorder(home, supervisor, addresses, opened.url, keeper)
             recorder.record(running=False)
             with outages_told(opened.url):
-                database.migrate(opened.url, storage)
+                database.migrate(opened.url, storage, roles=superset.roles if superset else None)
                 database.watch(opened.url, instruments)
                 rollups.deploy(opened.url, home.path)
             start_dagster(supervisor, parts)
@@ -163,7 +163,7 @@ def _serve(
             if superset is not None:
                 supervisor.start(superset.spec())
                 supervisor.wait_until_ready()
-                dashboards.publish(superset.target(opened, ports.dagster_url), opened.url, home.path)
+                dashboards.publish(superset.target(ports.dagster_url), opened.url, home.path)
             recorder.record(running=True)
             state = read_state(home)
             assert state is not None

@@ -9,6 +9,9 @@ It cannot share our environment: it needs SQLAlchemy 1.4. What it is made of is 
 
     <home>/superset/venv/           the environment, unless SENTINET_SUPERSET_ENV names another folder
     <home>/superset/secrets.json    passwords and the key of sessions, mode 600
+
+Superset reads the product's database under the role `sentinet_analyst`, which cannot write: on the home's own
+server with a password of ours, on another one as SENTINET_SUPERSET_DATABASE_URL says.
 """
 
 from __future__ import annotations
@@ -21,11 +24,11 @@ import secrets
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import psycopg
 import structlog
@@ -38,18 +41,32 @@ from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.parts import Database
 from sentinet_dagster.runtime.ports import LOOPBACK
 from sentinet_dagster.runtime.processes import ProcessSpec, Restart, answers_http
+from sentinet_dagster.runtime.roles import Passwords
 from sentinet_dagster.superset.target import Target
 
-__all__ = ["READY_S", "Secrets", "SupersetServer", "install"]
+__all__ = [
+    "ENVIRONMENT",
+    "READING",
+    "READY_S",
+    "WORKERS",
+    "Secrets",
+    "SupersetServer",
+    "database_url",
+    "install",
+]
 
 ENVIRONMENT: Final = "SENTINET_SUPERSET_ENV"
 METADATA: Final = "SENTINET_SUPERSET_METADATA_URL"
+READING: Final = "SENTINET_SUPERSET_DATABASE_URL"
 WORKERS: Final = "SENTINET_SUPERSET_WORKERS"
 READY_S: Final = 420.0  # its tables are 345 migrations when it starts for the first time
 ADMIN: Final = "admin"
 _FOLDER: Final = Path(sentinet_dagster.superset.__file__).parent
 _REQUIREMENTS: Final = _FOLDER / "requirements.txt"
 _METADATA_DATABASE: Final = "sentinet_superset"
+_ROLE: Final = "analyst"
+# Bytes of randomness in each secret.
+_LENGTHS: Final = {"session_key": 48, "admin_password": 18, "analyst_password": 12, "database_password": 18}
 
 log = structlog.get_logger(__name__)
 
@@ -61,23 +78,33 @@ class Secrets:
     session_key: str = field(repr=False)
     admin_password: str = field(repr=False)
     analyst_password: str = field(repr=False)
+    database_password: str = field(repr=False)  # of the role sentinet_analyst on the home's own server
 
     @classmethod
     def of(cls, home: Home) -> Secrets:
-        """Those in the home's file, made where there is none yet."""
+        """Those in the home's file, made where there is none yet. A file of an older version is completed.
+
+        Raises:
+            UserError: the file cannot be read, or is none of ours.
+        """
         file = home.superset / "secrets.json"
-        if not file.exists():
-            made = cls(secrets.token_urlsafe(48), secrets.token_urlsafe(18), secrets.token_urlsafe(12))
-            scratch = file.with_suffix(f".{os.getpid()}")
-            scratch.touch(mode=0o600)
-            scratch.write_text(json.dumps(asdict(made), indent=1) + "\n")
-            scratch.rename(file)
         try:
-            return cls(**json.loads(file.read_text()))
+            kept = json.loads(file.read_text()) if file.exists() else _made(_LENGTHS)
+            found = cls(**_made(("database_password",)) | kept)
+            if not file.exists() or kept != asdict(found):
+                scratch = file.with_suffix(f".{os.getpid()}")
+                scratch.touch(mode=0o600)
+                scratch.write_text(json.dumps(asdict(found), indent=1) + "\n")
+                scratch.rename(file)
         except (OSError, ValueError, TypeError) as error:
             raise UserError(
                 f"{file} cannot be read ({error}): put it back, or remove {home.superset}"
             ) from None
+        return found
+
+
+def _made(names: Iterable[str]) -> dict[str, str]:
+    return {name: secrets.token_urlsafe(_LENGTHS[name]) for name in names}
 
 
 def install(home: Home, environ: Mapping[str, str]) -> Path:
@@ -128,6 +155,8 @@ class SupersetServer:
     port: int
     secrets: Secrets
     metadata_url: str = field(repr=False)
+    database_url: str = field(repr=False)  # through which Superset reads the product's database
+    roles: Passwords | None  # what must be in force there for that; None: it is not ours to see to
     workers: int
 
     @classmethod
@@ -140,13 +169,17 @@ class SupersetServer:
         home.superset.mkdir(exist_ok=True)
         workers = _workers(environ)
         python = install(home, environ)
+        kept = Secrets.of(home)
+        ours = database.server is not None and not environ.get(READING, "").strip()
         return cls(
-            home,
-            python,
-            home.choose_port("superset", environ),
-            Secrets.of(home),
-            _metadata_url(database, environ),
-            workers,
+            home=home,
+            python=python,
+            port=home.choose_port("superset", environ),
+            secrets=kept,
+            metadata_url=_metadata_url(database, environ),
+            database_url=database_url(database.url, kept, environ, own=database.server is not None),
+            roles=Passwords({_ROLE: kept.database_password}) if ours else None,
+            workers=workers,
         )
 
     @property
@@ -154,13 +187,13 @@ class SupersetServer:
         """Where it answers."""
         return f"http://{LOOPBACK}:{self.port}"
 
-    def target(self, database: Database, dagster_url: str) -> Target:
+    def target(self, dagster_url: str) -> Target:
         """How it is published to."""
         return Target(
             url=self.url,
             user=ADMIN,
             password=self.secrets.admin_password,
-            database_url=database.url,
+            database_url=self.database_url,
             dagster_url=dagster_url,
             analyst_password=self.secrets.analyst_password,
         )
@@ -172,6 +205,7 @@ class SupersetServer:
             "SENTINET_SUPERSET_USER": ADMIN,
             "SENTINET_SUPERSET_PASSWORD": self.secrets.admin_password,
             "SENTINET_SUPERSET_ANALYST_PASSWORD": self.secrets.analyst_password,
+            READING: self.database_url,
             "SENTINET_DAGSTER_URL": dagster_url,
         }
 
@@ -209,6 +243,32 @@ def _workers(environ: Mapping[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 64):
         raise UserError(f"{WORKERS}={text}: write how many processes answer for Superset, such as 2")
     return int(text)
+
+
+def database_url(url: str, kept: Secrets, environ: Mapping[str, str], *, own: bool) -> str:
+    """Through which Superset reads: what the environment names, else the analyst's on the home's own server.
+
+    Args:
+        url: the product's database.
+        kept: the home's.
+        own: the database is on the home's own server.
+
+    Raises:
+        UserError: the database is another one, and the environment names no way for Superset.
+    """
+    given = environ.get(READING, "").strip()
+    if given:
+        return check_url(given, READING)
+    if not own:
+        raise UserError(
+            f"{READING} is not set: Superset reads a database of yours under a role that cannot write, "
+            "such as postgresql://sentinet_analyst:password@host:5432/sentinet; "
+            "`sentinet migrate --roles` makes it"
+        )
+    parts = urlsplit(url)
+    _, _, place = parts.netloc.rpartition("@")
+    password = quote(kept.database_password, safe="")
+    return urlunsplit(parts._replace(netloc=f"sentinet_{_ROLE}:{password}@{place}"))
 
 
 def _metadata_url(database: Database, environ: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final, Self
 
 import httpx
 
-__all__ = ["Superset", "SupersetError", "SupersetRefused", "SupersetUnavailable"]
+__all__ = ["Superset", "SupersetError", "SupersetRefused", "SupersetUnavailable", "reason"]
 
 _API: Final = "/api/v1"
 _PAGE: Final = 100  # more is not given
@@ -112,6 +112,19 @@ class Superset:
         """UUID → Superset's number of every object of a kind: database, dataset, chart, dashboard."""
         return {str(row["uuid"]): int(row["id"]) for row in self.rows(f"{kind}/", ("id", "uuid"))}
 
+    def in_parallel(self, connections: int) -> httpx.AsyncClient:
+        """The same session for an event loop, with that many connections; use as an asynchronous context
+        manager. Paths begin with /api/v1/."""
+        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=0)
+        return httpx.AsyncClient(
+            base_url=self.url,
+            headers=self._http.headers,
+            cookies=self._http.cookies,
+            timeout=httpx.Timeout(60.0, pool=None),
+            trust_env=False,
+            limits=limits,
+        )
+
     def import_assets(self, archive: bytes, passwords: Mapping[str, str]) -> None:
         """Make everything in the ZIP what the ZIP says; all of it or nothing.
 
@@ -143,7 +156,7 @@ class Superset:
         except httpx.TransportError as error:
             raise SupersetUnavailable(f"no Superset answers at {self.url}: {error}") from None
         if not response.is_success:
-            raise SupersetRefused(f"{method} {path}: {response.status_code}: {_reason(response)}")
+            raise SupersetRefused(f"{method} {path}: {response.status_code}: {reason(response)}")
         try:
             answer = response.json()
         except ValueError:
@@ -153,7 +166,7 @@ class Superset:
         return answer if isinstance(answer, dict) else {"result": answer}
 
 
-def _reason(response: httpx.Response) -> str:
+def reason(response: httpx.Response) -> str:
     """What Superset says, in one line: `message`, or the `errors` of an import with the files at fault."""
     try:
         said = response.json()

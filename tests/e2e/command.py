@@ -26,7 +26,7 @@ def ask(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     done = subprocess.run(
         [SENTINET, *arguments, "--json"], env=environment, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"sentinet {' '.join(arguments)}: {done.stderr}"
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Request, Response, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.conftest import REPOSITORY
+
+PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
 WINDOW = {"width": 1600, "height": 3600}
-PATIENCE_MS = 120_000  # of a machine whose two cores have everything else to do, too
+PATIENCE_MS = 300_000  # of a machine whose two cores have everything else to do, too
 
 # A chart as it is now: what it shows, and whether that is a result. What is looked for depends on the kind:
 # an empty chart has a frame, too.
@@ -76,17 +82,46 @@ class Analyst:
         context = browser.new_context(viewport=WINDOW, locale="en-GB", timezone_id="UTC")
         context.set_default_timeout(PATIENCE_MS)
         self.page: Page = context.new_page()
+        self.posts: list[dict[str, Any]] = []  # what charts and filters have asked for
+        self.underway: set[str] = set()  # what was asked for and is not answered
+        self.troubles: list[str] = []  # what the browser complained of
+        self.page.on("request", self._note)
+        self.page.on("requestfinished", lambda request: self.underway.discard(request.url))
+        self.page.on("requestfailed", self._note_failure)
+        self.page.on("response", self._note_refusal)
+        self.page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        self.page.on("crash", lambda _: self.troubles.append("the page crashed"))
         self.page.goto(f"{url}/login/")
         self.page.fill("#username", name)
         self.page.fill("#password", password)
         self.page.click('[data-test="login-button"]')
         self.page.wait_for_url(re.compile("/welcome/"))
 
+    def _note(self, request: Request) -> None:
+        self.underway.add(request.url)
+        if urlsplit(request.url).path == "/api/v1/chart/data":
+            self.posts.append(request.post_data_json)
+
+    def _note_failure(self, request: Request) -> None:
+        self.underway.discard(request.url)
+        self.troubles.append(f"{request.url}: {request.failure}")
+
+    def _note_refusal(self, response: Response) -> None:
+        if not response.ok:
+            self.troubles.append(f"{response.url}: {response.status}")
+
     def open(self, slug: str) -> None:
         """Go to a dashboard; its first tab is shown."""
-        self.page.goto(f"{self.url}/superset/dashboard/{slug}/")
-        self.page.wait_for_selector('[data-test="dashboard-header-container"]')
-        self.page.wait_for_selector(".chart-slice")
+        self.troubles.clear()
+        try:
+            self.page.goto(f"{self.url}/superset/dashboard/{slug}/")
+            self.page.wait_for_selector('[data-test="dashboard-header-container"]')
+            self.page.wait_for_selector(".chart-slice")
+        except PlaywrightTimeout as late:
+            self.page.screenshot(path=PICTURES / f"{slug}_not_shown.png")
+            raise AssertionError(
+                f"{slug} is not shown: waiting for {sorted(self.underway)}; troubles: {self.troubles}; {late}"
+            ) from late
 
     def tabs(self) -> Iterator[str]:
         """Each tab of the dashboard in turn, shown; one without a name where there are none."""
@@ -94,8 +129,11 @@ class Analyst:
         if not names:
             yield ""
         for name in names:
-            self.page.locator('[role="tab"]', has_text=re.compile(f"^{re.escape(name)}$")).first.click()
+            self.show(name)
             yield name
+
+    def show(self, tab: str) -> None:
+        self.page.locator('[role="tab"]', has_text=re.compile(f"^{re.escape(tab)}$")).first.click()
 
     def look(self) -> list[Chart]:
         """The charts that are visible now, as they are."""

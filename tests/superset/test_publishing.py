@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -20,7 +21,7 @@ from sentinet_dagster.superset.client import Superset, SupersetRefused, Superset
 from sentinet_dagster.superset.target import Target
 from tests.superset.conftest import Sentinet
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 KINDS = ("database", "dataset", "chart", "dashboard")
 CHART = "markets"
@@ -43,7 +44,7 @@ def admin(sentinet: Sentinet) -> Iterator[Superset]:
 def target(sentinet: Sentinet) -> Target:
     secrets, addresses = sentinet.secrets, sentinet.addresses
     return Target(
-        addresses["superset"], "admin", secrets.admin_password, sentinet.database_url, addresses["dagster"],
+        addresses["superset"], "admin", secrets.admin_password, sentinet.reading_url, addresses["dagster"],
         secrets.analyst_password,
     )  # fmt: skip
 
@@ -191,6 +192,24 @@ def test_an_analyst_changes_nothing(of_one_venue: Superset, admin: Superset) -> 
         of_one_venue.post("sqllab/execute/", {"database_id": 1, "sql": "select 1"})
 
 
+def test_superset_reads_under_a_role_that_cannot_write(sentinet: Sentinet, admin: Superset) -> None:
+    database = number_of(admin, "database", "sentinet")
+    connection = admin.get(f"database/{database}/connection")["result"]
+    assert urlsplit(connection["sqlalchemy_uri"]).username == "sentinet_analyst"
+    with psycopg.connect(sentinet.reading_url, autocommit=True) as reader:
+        assert reader.execute("select from rollup.market_overview").rowcount > 0
+        reader.execute("set default_transaction_read_only = off")
+        for statement in (
+            "delete from surveillance.alerts",
+            "insert into surveillance.alert_events default values",
+            "create table rollup.mine (number integer)",
+            "create table public.mine (number integer)",
+            "select * from market.rejected_frames",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                reader.execute(statement.encode())
+
+
 def test_what_is_not_there_or_no_superset_is_one_line(sentinet: Sentinet) -> None:
     with pytest.raises(SupersetUnavailable, match=r"^no Superset answers at http://127\.0\.0\.1:1: "):
         Superset("http://127.0.0.1:1", "admin", "x").__enter__()
@@ -209,7 +228,9 @@ def test_no_secret_is_to_be_seen(sentinet: Sentinet) -> None:
         word for process in psutil.process_iter(["cmdline"]) for word in process.info["cmdline"] or ()
     )
     assert "superset" in shown
-    for secret in (secrets.session_key, secrets.admin_password, secrets.analyst_password):
+    for secret in (
+        secrets.session_key, secrets.admin_password, secrets.analyst_password, secrets.database_password,
+    ):  # fmt: skip
         assert secret not in shown
         for file in sentinet.home.logs.glob("*.log"):
             assert secret not in file.read_text(errors="replace"), file

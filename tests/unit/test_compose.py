@@ -54,7 +54,8 @@ def test_every_variable_has_a_comment_and_no_password_a_value() -> None:
 def test_no_password_is_written_down() -> None:
     for line in TEXT.splitlines():
         if "PASSWORD" in line or "SECRET" in line:
-            assert "${POSTGRES_PASSWORD:?" in line or re.search(r": \$\{SUPERSET_\w+:\?", line), line
+            in_url = "${POSTGRES_PASSWORD:?" in line or "${SUPERSET_DATABASE_PASSWORD:?" in line
+            assert in_url or re.search(r": \$\{SUPERSET_\w+:\?", line), line
 
 
 @every_service

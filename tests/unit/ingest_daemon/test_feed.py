@@ -16,11 +16,13 @@ import pytest
 import websockets.asyncio.server as websockets
 from websockets.asyncio.server import ServerConnection
 
+from ingest_daemon import feed as module
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import Feed
+from ingest_daemon.handover import Handover
 from ingest_daemon.link import RECORDED
 from ingest_daemon.venues import VENUES, Credentials, Listing, VenueProtocol
-from tests.fake_venue import FakeVenue
+from tests.fake_venue import PATIENCE_S, FakeVenue
 
 SPOT = VENUES["binance_spot"]
 RECORDED_NS = 1_723_161_254_000_000_000
@@ -56,7 +58,7 @@ class Memory:
             await self._changed.wait_for(lambda: not self.is_full)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(20), self._changed:
+        async with asyncio.timeout(PATIENCE_S), self._changed:
             await self._changed.wait_for(condition)
 
     def make_room(self) -> None:
@@ -89,12 +91,12 @@ class Crowd(FakeVenue):
     def __init__(self) -> None:
         super().__init__({})
         self.sent = 0
-        self._crowd: set[ServerConnection] = set()
+        self.clients: set[ServerConnection] = set()
 
     async def send_for_ever(self) -> None:
         while True:
             await asyncio.sleep(0.001)
-            clients = list(self._crowd)
+            clients = list(self.clients)
             if clients:
                 text = trade(self.sent)
                 self.sent += 1
@@ -102,16 +104,16 @@ class Crowd(FakeVenue):
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         self.received.append(str(await connection.recv()))
-        self._crowd.add(connection)
+        self.clients.add(connection)
         try:
             await connection.wait_closed()
         finally:
-            self._crowd.discard(connection)
+            self.clients.discard(connection)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
     """Counts have nobody to tell when they change."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -213,30 +215,26 @@ async def test_a_hole_begins_where_what_was_on_its_way_may_have_happened() -> No
 
 
 async def test_a_silent_socket_is_given_up_and_the_hole_is_a_stale_gap() -> None:
-    sink = Memory()
-    async with FakeVenue({}).serve() as venue, running(venue, sink, stale_after_s=0.1):
-        await venue.accept()
-        await venue.send(trade(1))
-        await venue.accept()  # it came again by itself
-        await venue.send(trade(2))
-        await sink.until(lambda: len(sink.of(Trade)) == 2)
+    sink, venue = Memory(), FakeVenue({})
+    venue.greeting = [trade(1)]  # whoever comes hears it at once, and nothing more
+    async with venue.serve(), running(venue, sink, stale_after_s=0.1):
+        await sink.until(lambda: len(sink.of(Trade)) >= 2)  # it came again by itself
 
-    (gap,) = sink.of(FeedGap)
-    first, second = sink.of(Trade)
+    gap, *_ = sink.of(FeedGap)
+    first, second, *_ = sink.of(Trade)
     assert gap.cause is GapCause.STALE
     assert (gap.started_at, gap.ended_at) == (first.received_at, second.received_at)
     assert gap.ended_at - gap.started_at >= 100_000
 
 
 async def test_while_the_sink_is_full_nothing_is_read_and_nothing_is_stale() -> None:
-    sink = Memory()
-    async with FakeVenue({}).serve() as venue, running(venue, sink, stale_after_s=0.1) as feed:
-        await venue.accept()
-        sink.is_full = True
-        await venue.send(trade(0))
+    sink, venue = Memory(), FakeVenue({})
+    sink.is_full, venue.greeting = True, [trade(0)]
+    async with venue.serve(), running(venue, sink, stale_after_s=0.5) as feed:
         await sink.until(lambda: sink.waits == 1)
+        await venue.accept()
         await venue.send(*map(trade, range(1, 10)))
-        await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=0.3)
+        await asyncio.wait({asyncio.create_task(asyncio.Event().wait())}, timeout=1.5)
         assert feed.stats.frames == 1
 
         sink.make_room()
@@ -531,6 +529,30 @@ async def test_a_new_socket_takes_over_with_every_trade_once_and_no_gap() -> Non
     assert [event.trade_id for event in sink.of(Trade)] == list(range(venue.sent))
     assert sink.of(FeedGap) == []
     assert feed.stats.state == "live"
+
+
+async def test_a_feed_that_ends_while_it_closes_its_old_socket_closes_the_new_one_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes: list[Handover] = []
+
+    class Noted(Handover):
+        def __init__(self) -> None:
+            super().__init__()
+            changes.append(self)
+
+    monkeypatch.setattr(module, "Handover", Noted)
+    venue = Crowd()
+    async with venue.serve():
+        async with running(venue, Memory(), rotate_after_s=0.2, overlap_s=0.1):
+            sending = asyncio.create_task(venue.send_for_ever())
+            await eventually(lambda: bool(venue.clients))
+            (old,) = venue.clients
+            old.transport.pause_reading()  # it does not hear that it is to close, so that this takes a second
+            await eventually(lambda: bool(changes) and changes[0].is_over)
+        await eventually(lambda: venue.clients <= {old})
+        sending.cancel()
+        old.transport.resume_reading()
 
 
 async def test_a_stream_that_falls_silent_is_subscribed_to_anew_and_the_silence_is_a_gap() -> None:
