@@ -158,7 +158,8 @@ order by window_start, instrument_id;
 select
     instrument_id, window_start, close, volume, buy_volume, sell_volume, trade_count, quote_count, book_count,
     spread_bps_mean, spread_bps_std, imbalance_mean, bid_depth_10bps, ask_depth_10bps, latency_ms_mean,
-    completeness, book_completeness, trade_completeness, flow_changes, bid_withdrawn_max, ask_withdrawn_max,
+    completeness, book_completeness, trade_completeness, flow_changes, bid_traded_near, ask_traded_near,
+    bid_withdrawn_max, ask_withdrawn_max,
     bid_layered_max, ask_layered_max, buy_sweep_count, sell_sweep_count, matched_count, matched_volume, mark_close,
     index_close, funding_rate
 from surveillance.windows

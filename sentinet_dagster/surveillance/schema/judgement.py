@@ -125,6 +125,8 @@ _OF_THE_PAST: Final = (
     "book_completeness",
     "trade_completeness",
     "flow_changes",
+    "bid_traded_near",
+    "ask_traded_near",
     "bid_withdrawn_max",
     "ask_withdrawn_max",
     "bid_layered_max",
