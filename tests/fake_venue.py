@@ -12,6 +12,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
+PATIENCE_S = 120  # until a client comes, which may be a process that starts
+
 
 class FakeVenue:
     """One client at a time. Sends what the test says, keeps what the client said."""
@@ -40,7 +42,7 @@ class FakeVenue:
 
     async def accept(self) -> None:
         """Wait for the next client that has said its first word."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             self._client = await self._clients.get()
 
     async def send(self, *frames: str) -> None:

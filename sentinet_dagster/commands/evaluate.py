@@ -31,6 +31,7 @@ def pump_events(
     from sentinet_dagster.runtime.pump_events import score_pump_events
     from sentinet_dagster.surveillance.evaluation import summarise
 
+    log_to_stderr()
     scored = score_pump_events(directory)
     score = summarise(scored)
     if as_json:

@@ -15,7 +15,7 @@ from sentinet_dagster.runtime.disk import is_full
 from sentinet_dagster.runtime.errors import UserError
 
 ACCEPTED = "postgresql://user:password@host:5432/database"
-CONNECT_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 30  # a busy machine answers late
 
 
 def without_password(url: str) -> str:

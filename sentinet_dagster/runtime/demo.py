@@ -60,7 +60,7 @@ from sentinet_dagster.spans import in_microseconds
 HISTORY = timedelta(minutes=30)
 WINDOW = timedelta(seconds=5)
 READY_S = 240.0
-STOP_PROCESSES_S = 6.0
+STOP_PROCESSES_S = 5.0  # PostgreSQL and the summary come after them, and all together have 10 s
 _LEAD = timedelta(seconds=4)  # the venue server makes its market up to two seconds ahead
 _OVERLAP = timedelta(seconds=1)  # history goes on into live; what both wrote is there once
 _JUDGED_WITHIN = timedelta(seconds=30)  # the newest judged window is at most this old: live is being judged

@@ -33,7 +33,7 @@ from sentinet_dagster.runtime.postgres_cluster import SUPERUSER, PostgresCluster
 
 DATABASES = ("sentinet", "sentinet_dagster")
 START_TIMEOUT_S = 120.0  # recovery after a crash replays up to max_wal_size
-FAST_STOP_S = 5.0
+FAST_STOP_S = 3.0  # what was committed is in the log: the next start reads it from there
 IMMEDIATE_STOP_S = 2.0
 ORPHANS_S = 3.0  # backends that lost their postmaster leave by themselves within moments
 _POLL_S = 0.02
@@ -124,7 +124,7 @@ class EmbeddedPostgres:
         return Server(claim.port, found.pid, adopted=True, password=self._cluster.password())
 
     def stop(self) -> bool:
-        """Shut the server down, whoever started it: fast, after 5 s at once. False: it did not run."""
+        """Shut the server down, whoever started it: fast, after 3 s at once. False: it did not run."""
         if not self._cluster.exists():
             return False
         with self._cluster.exclusive():

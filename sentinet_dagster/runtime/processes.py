@@ -72,7 +72,7 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     ready: Callable[[], bool] | None = None
-    ready_s: float = 60.0
+    ready_s: float = 240.0  # one that ends is noticed at once; a busy machine needs minutes
     restart: Restart | None = None
     stop_s: float = 4.0
 

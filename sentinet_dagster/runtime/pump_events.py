@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Final
 
 import polars as pl
+import polars.selectors as cs
+import structlog
 
 from sentinet_dagster.resources import SurveillanceConfig
 from sentinet_dagster.runtime.errors import UserError
@@ -36,9 +38,15 @@ from sentinet_dagster.surveillance.settings import SurveillanceSettings
 __all__ = ["PumpEvent", "read_pump_events", "score_pump_event", "score_pump_events"]
 
 _LABELS: Final = ("label_chunk_5s_utc", "label_chunk_15s_utc", "label_chunk_25s_utc", "announced_utc")
-_TRADE_COLUMNS: Final = ("timestamp", "side", "price", "amount")
+_TRADE_COLUMNS: Final = {
+    "timestamp": cs.integer(),
+    "side": cs.string(),
+    "price": cs.numeric(),
+    "amount": cs.numeric(),
+}
 _VENUE: Final = "binance"
 _NO_CODE: Final = ""  # the hash of the code matters to alerts that are stored
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ def score_pump_events(directory: Path) -> list[ScoredEvent]:
 
 
 def read_pump_events(directory: Path) -> Sequence[PumpEvent]:
-    """The events of `directory`, in the order of their start.
+    """The events of `directory`, in the order of their start. A file of trades without a label is left out.
 
     Raises:
         UserError: no labels.csv, a column is missing, a label cannot be read, or a file is not there.
@@ -70,11 +78,17 @@ def read_pump_events(directory: Path) -> Sequence[PumpEvent]:
     path = directory / "labels.csv"
     if not path.is_file():
         raise UserError(f"{path} is missing: the folder needs labels.csv and one parquet file an event")
-    labels = pl.read_csv(path, infer_schema=False)
+    try:
+        labels = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.PolarsError as error:
+        raise UserError(f"{path} cannot be read as CSV: {error}") from error
     lacking = [name for name in ("file", "symbol", *_LABELS) if name not in labels.columns]
     if lacking:
         raise UserError(f"{path} lacks the columns {', '.join(lacking)}")
     events = [_event(row, directory) for row in labels.iter_rows(named=True)]
+    unlabelled = {each.stem for each in directory.glob("*.parquet")} - {event.name for event in events}
+    if unlabelled:
+        log.warning("files of trades without a label are left out", files=sorted(unlabelled))
     return sorted(events, key=lambda event: (event.start, event.name))
 
 
@@ -100,9 +114,10 @@ def _event(row: dict[str, str | None], directory: Path) -> PumpEvent:
     if not path.is_file():
         raise UserError(f"{path} is missing, and labels.csv names it")
     try:
-        moment = datetime.fromisoformat(start).replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(start)
     except ValueError as error:
         raise UserError(f"{directory / 'labels.csv'}: {start!r} of {row['file']} is no ISO time") from error
+    moment = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     return PumpEvent(str(row["file"]), str(row["symbol"]), moment, path)
 
 
@@ -112,9 +127,15 @@ def _trades(path: Path) -> pl.DataFrame:
         raw = pl.read_parquet(path)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise UserError(f"{path} is no parquet file: {error}") from error
-    lacking = [name for name in _TRADE_COLUMNS if name not in raw.columns]
-    if lacking:
-        raise UserError(f"{path} lacks the columns {', '.join(lacking)}")
+    unfit = [name for name, kind in _TRADE_COLUMNS.items() if name not in cs.expand_selector(raw, kind)]
+    if unfit:
+        raise UserError(
+            f"{path}: {', '.join(unfit)} missing or of another type; needed are timestamp (whole ms), "
+            "side (buy or sell), price and amount (numbers)"
+        )
+    others = set(raw["side"].unique()) - {"buy", "sell"}
+    if others:
+        raise UserError(f"{path}: the side of a trade is buy or sell, not {' or '.join(map(repr, others))}")
     time = pl.from_epoch("timestamp", "ms").cast(TIME)
     rows = raw.unique(maintain_order=True).sort("timestamp", maintain_order=True)
     return schema.TRADES.conform(

@@ -35,7 +35,7 @@ from sentinet_dagster.runtime.superset_server import SupersetServer
 from sentinet_dagster.storage import StorageSettings
 
 STOP_PROCESSES_S = 7.0  # PostgreSQL comes after them, and all together have 10 s
-STOP_S = 10.0
+STOP_S = 20.0  # for who stops within 10 s where the machine has time for it
 DETACHED_START_S = 300.0  # a process that ends is noticed at once; a busy machine needs minutes
 _POLL_S = 0.2
 

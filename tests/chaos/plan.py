@@ -18,7 +18,7 @@ class Kind(StrEnum):
     KILL = "kill"  # SIGKILL of the daemon, some time after it receives; it is started again at once
     AWAY = "away"  # the database is away for some time
     CUT = "cut"  # every socket is dropped
-    SILENCE = "silence"  # every socket stays open, and nothing comes on it any more
+    SILENCE = "silence"  # every socket stays open, and nothing comes on it any more, until it is given up
 
 
 @dataclass(frozen=True, order=True)
@@ -39,7 +39,6 @@ class Amounts:
     restarts: int  # of the database
     cuts: int
     silences: int = 0
-    silent_s: float = 4.0
     overflows: int = 1  # of the restarts: away until the spool is full, and so long
     overflow_s: float = 10.0
 
@@ -59,7 +58,7 @@ def plan(amounts: Amounts, seed: int) -> Sequence[Step]:
         steps.append(Step(min(at_s, last), Kind.KILL, rng.uniform(*_RECEIVING_S)))
     steps += [Step(rng.uniform(first, last), Kind.CUT) for _ in range(amounts.cuts)]
     # One after the other when all else is over: to be noticed it needs a daemon that lives.
-    steps += [Step(amounts.seconds, Kind.SILENCE, amounts.silent_s) for _ in range(amounts.silences)]
+    steps += [Step(amounts.seconds, Kind.SILENCE) for _ in range(amounts.silences)]
     return sorted(steps)
 
 

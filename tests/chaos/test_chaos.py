@@ -18,7 +18,7 @@ from tests.chaos.plan import Amounts
 from tests.chaos.run import Chaos, unleash
 from tests.conftest import PostgresServer
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 
 SHORT = Chaos(
     Amounts(seconds=9, kills=3, restarts=2, cuts=4, silences=1, overflow_s=2),

@@ -14,7 +14,7 @@ import pytest
 
 from tests.e2e.command import SENTINET, ask, environment_of, processes_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.e2e
 
 STOPS_WITHIN_S = 10.0
 

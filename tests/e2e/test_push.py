@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 from sentinet_dagster.runtime.load import chosen_instruments, rate_for
 from sentinet_dagster.runtime.microbatch import PUSH, Options, staged
 
-pytestmark = [pytest.mark.e2e, pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.integration]
 
 SPAN = timedelta(seconds=15)
 RUNS = """
@@ -42,7 +42,7 @@ def test_runs_start_by_push_and_nothing_is_judged_twice() -> None:
             runs = connection.execute(RUNS).fetchall()
         with psycopg.connect(stage.database.url, row_factory=dict_row) as connection:
             ticks = connection.execute(
-                "select * from ops.latency(now() - interval '1 minute', now())"
+                "select * from ops.latency(now() - interval '10 minutes', now())"
             ).fetchall()
     assert measured["failed"] == 0
     assert measured["runs"] > 0

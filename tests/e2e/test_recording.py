@@ -31,7 +31,7 @@ from tests.e2e import independent
 from tests.e2e.command import ask
 from tests.integration.judging import RELATIONS, Desk, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
 MARKETS = {"spot": "binance", "usdm": "binance_usdm"}
 PROTOCOLS = {"spot": "binance_spot", "usdm": "binance_usdm"}
@@ -99,14 +99,14 @@ def play(url: str, recordings: Mapping[str, Path], config: Path) -> dict[str, An
             ledger = wait_for_end(markets["spot"]["rest_url"].removesuffix("/spot"))
             wait_until_committed(url, ledger)
             daemon.send_signal(signal.SIGTERM)  # it drains what it has received
-            assert daemon.wait(timeout=30) == 0
+            assert daemon.wait(PATIENCE_S) == 0
     return ledger
 
 
 def wait_for_end(base_url: str) -> dict[str, Any]:
     deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
-        ledger: dict[str, Any] = httpx.get(f"{base_url}/ledger", trust_env=False).json()
+        ledger: dict[str, Any] = httpx.get(f"{base_url}/ledger", trust_env=False, timeout=PATIENCE_S).json()
         if ledger["has_ended"]:
             return ledger
         time.sleep(0.1)
@@ -151,7 +151,7 @@ def started(module: str, *arguments: str, **environment: str) -> Iterator[subpro
         yield process
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(PATIENCE_S)
         assert process.stdout is not None
         process.stdout.close()
 

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 40
+PATIENCE_S = 120  # for what takes a second or two on a machine that has nothing else to do
 
 
 class Daemon:
@@ -24,7 +24,9 @@ class Daemon:
 
     def __init__(self, process: asyncio.subprocess.Process, port: int) -> None:
         self.process = process
-        self._client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=5)
+        self._client = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=PATIENCE_S
+        )
 
     async def until(self, metric: str, condition: Callable[[float], bool], label: str = "") -> None:
         """Wait until the sum of a metric's samples, of all or with a label, fulfils the condition."""

@@ -193,7 +193,7 @@ def test_an_hour_waits_for_whoever_judges_it(desk: Desk, timescale: Timescale) -
         while not desk.fetch(waiting):
             assert run.is_alive()
         assert desk.fetch("select 1 from surveillance.windows") == []
-    run.join(60)
+    run.join()
     assert results == [True]
 
 

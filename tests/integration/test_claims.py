@@ -12,9 +12,11 @@ import pytest
 from psycopg.rows import DictRow, dict_row
 
 from ingest_daemon.store import Store
+from sentinet_dagster import claims
 from sentinet_dagster.claims import Turn, take_turn
-from sentinet_dagster.partitions import RULES, in_microseconds
+from sentinet_dagster.partitions import in_microseconds
 from sentinet_dagster.planning import Outcome
+from tests.integration.judging import UNHURRIED
 from tests.integration.market_facts import SECOND, batch, events
 
 pytestmark = pytest.mark.integration
@@ -37,7 +39,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 
 def turn(connection: Connection, outcome: Outcome | None = None, *, anew: bool = False) -> Turn | None:
     found = {} if outcome is None else dict.fromkeys(claimed(connection), outcome)
-    return take_turn(connection, lambda keys: found, RULES, anew=anew)
+    return take_turn(connection, lambda keys: found, UNHURRIED, anew=anew)
 
 
 def claimed(connection: Connection) -> list[str]:
@@ -60,7 +62,7 @@ def test_of_many_turns_at_once_one_claims(connection: Connection, database_url: 
     def claim() -> int:
         with psycopg.connect(database_url, autocommit=True, row_factory=dict_row) as mine:
             together.wait()
-            taken = take_turn(mine, lambda keys: dict.fromkeys(keys, Outcome.RUNNING), RULES)
+            taken = take_turn(mine, lambda keys: dict.fromkeys(keys, Outcome.RUNNING), UNHURRIED)
         assert taken is not None
         return len(taken.requests)
 
@@ -78,21 +80,20 @@ def test_a_turn_that_does_not_end_has_claimed_nothing(connection: Connection) ->
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        take_turn(connection, dagster_is_away, RULES)
+        take_turn(connection, dagster_is_away, UNHURRIED)
     assert connection.execute("select state from ops.plans").fetchall() == before
 
 
-def test_what_was_claimed_and_never_launched_is_found(connection: Connection) -> None:
+def test_what_was_claimed_and_never_launched_is_found(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 3600.0)
     begun = turn(connection, anew=True)
     assert begun is not None
     at_once = turn(connection)
     assert at_once is not None
     assert (at_once.requests, at_once.unlaunched) == ([], [])  # it may be about to launch
-    connection.execute(
-        "update ops.plans set state = jsonb_set("
-        "state, '{flights}', replace((state -> 'flights')::text, %s::text, %s::text)::jsonb)",
-        [str(begun.now), str(begun.now - 5 * SECOND)],
-    )
+    monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 0.0)
     later = turn(connection)
     assert later is not None
     assert later.requests == []

@@ -22,7 +22,7 @@ from tests.integration.daemon_process import PATIENCE_S, running_daemon
 from tests.integration.daemons import write_venues
 from tests.integration.judging import Desk, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 
 VENUE = "binance_spot"
 SETTLED_S = 8.0  # trades that are surely older than the gap, however clocks differ: what repair goes by

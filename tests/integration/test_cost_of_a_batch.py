@@ -80,11 +80,9 @@ def desk(database_url: str) -> Iterator[Desk]:
     last = in_microseconds(START) + (MINUTES * 60 - 10) * SECOND
     with open_desk(database_url, ("BTC", "ETH")) as opened, Store(database_url) as store:
         store.write(batch([fact for fact in facts if fact.received_at < last]))  # type: ignore[union-attr]
-        opened.be_live()
         (first,) = opened.tick()
         assert opened.run(first).success
         store.write(batch([fact for fact in facts if fact.received_at >= last]))  # type: ignore[union-attr]
-        opened.be_live()
         yield opened
 
 

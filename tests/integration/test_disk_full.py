@@ -27,7 +27,7 @@ from tests.conftest import KEPT_FOR_EVER
 from tests.fake_venue import FakeVenue
 from tests.integration.daemons import daemon_of, trade_ids, trades, watch_bitcoin
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 SIZE_MB = 96
 SETTINGS = {"fsync": "off", "max_wal_size": "64MB", "checkpoint_timeout": "1h", "autovacuum": "off"}
@@ -148,7 +148,7 @@ def end_for_want_of_room(disk: Disk, server: Server) -> None:
         owner.execute("select pg_switch_wal()")
         with pytest.raises(psycopg.OperationalError):
             owner.execute("drop table public.filler")
-    psutil.wait_procs([psutil.Process(server.pid)] if psutil.pid_exists(server.pid) else [], timeout=10)
+    psutil.wait_procs([psutil.Process(server.pid)] if psutil.pid_exists(server.pid) else [], timeout=60)
     assert embedded(disk).running() is None
 
 

@@ -23,7 +23,7 @@ from tests.conftest import PostgresServer
 from tests.integration.abuse_market import AT, END, START, market, model
 from tests.integration.judging import Desk, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 JUDGED: Final = [
     AssetKey(["surveillance", name]) for name in ("features", "correlations", "scores", "findings", "alerts")

@@ -25,7 +25,7 @@ from sentinet_dagster.runtime.venue_server import VenueServer
 from sentinet_dagster.runtime.venue_sources import MARKET_OF_VENUE, Demand, SimulatedSource, SourceFrame
 from tests.integration.daemon_process import PATIENCE_S, running_daemon
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 ANCHOR = 1_700_000_000_000_000
 SECOND = 1_000_000

@@ -75,7 +75,6 @@ def test_a_tick_ten_minutes_late_judges_what_it_touches_and_what_looks_back_on_i
     assert desk.run(request).success
     assert judged_since(desk, "windows", before) == [at(second) for second in range(300, 365, 5)]
     assert judged_since(desk, "features", before) == [at(second) for second in range(300, 895, 5)]
-    desk.be_live()
     assert desk.tick() == []
 
 

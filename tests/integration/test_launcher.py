@@ -33,7 +33,7 @@ pytestmark = pytest.mark.integration
 LOCATION = Path(__file__).with_name("warm_launcher_location.py")
 REPOSITORY = Path(__file__).resolve().parents[2]
 ENDED = {DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED}
-PATIENCE = 60.0
+PATIENCE = 180.0  # for what takes seconds on a machine that has nothing else to do
 T = TypeVar("T")
 
 LAUNCH = """
@@ -468,7 +468,7 @@ def test_a_supervised_worker_serves_and_stops_with_its_runs(tmp_path: Path, code
         run = warm.launch_waiting("a")
         assert psutil.Process(run.pid).ppid() == worker.pid
         worker.terminate()
-        assert worker.wait(10) == 0
+        assert worker.wait(PATIENCE) == 0
         assert not psutil.pid_exists(run.pid)
         assert warm.end(run.run_id) == DagsterRunStatus.FAILURE
         assert not warm.channel.socket_path.exists()
@@ -493,7 +493,7 @@ def test_a_worker_standing_by_ends_the_one_that_serves(warm: Deployment) -> None
         assert worker.stderr is not None
         assert "standing by" in worker.stderr.readline()
         worker.terminate()
-        assert worker.wait(10) == 0
+        assert worker.wait(PATIENCE) == 0
         assert not psutil.pid_exists(first.pid) or first.status() == psutil.STATUS_ZOMBIE
 
 

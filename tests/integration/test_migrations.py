@@ -71,7 +71,7 @@ def test_a_file_reaches_the_server_as_it_is(empty_database_url: str, sql_directo
 
 
 def _migrate(url: str, together: Barrier, said: Queue[Migrated]) -> None:
-    together.wait(60)
+    together.wait(240)
     said.put(migrate(url))
 
 
@@ -81,7 +81,7 @@ def test_two_at_once_both_succeed_and_apply_each_migration_once(empty_database_u
     processes = [spawn.Process(target=_migrate, args=(empty_database_url, together, said)) for _ in range(2)]
     for process in processes:
         process.start()
-    results = [said.get(timeout=60) for _ in processes]
+    results = [said.get(timeout=240) for _ in processes]
     for process in processes:
         process.join()
         assert process.exitcode == 0

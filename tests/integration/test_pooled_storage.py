@@ -81,7 +81,7 @@ def test_a_run_takes_one_connection_and_the_instance_leaves_none(
         assert empty.execute_in_process(instance=opened).success
         assert backends(observer, empty_database_url) == held
         assert 1 <= len(held) <= 2
-    deadline = time.monotonic() + 5.0
+    deadline = time.monotonic() + 60.0
     while backends(observer, empty_database_url):  # the server ends one in its own time
         assert time.monotonic() < deadline
 
@@ -136,6 +136,8 @@ class Crashing:
 
     def __init__(self, directory: Path) -> None:
         settings = {"autovacuum": "off", "wal_writer_delay": "10s", "fsync": "off"}
+        # No page is written before the log of its change is: nobody but a commit may write pages.
+        settings |= {"bgwriter_lru_maxpages": "0", "checkpoint_timeout": "1h"}
         self._postgres = EmbeddedPostgres(directory / "postgres", directory / "log", settings=settings)
         self.start()
 
@@ -156,7 +158,7 @@ class Crashing:
         for process in family:
             with suppress(psutil.NoSuchProcess):  # a connection's ends with the connection
                 process.kill()
-        psutil.wait_procs(family, timeout=10)
+        psutil.wait_procs(family, timeout=60)
 
     def destroy(self) -> None:
         self.crash()  # its writer would never end by itself

@@ -10,9 +10,9 @@ import pytest
 from psycopg.rows import dict_row
 
 from ingest_daemon.store import Store
+from sentinet_dagster import claims
 from sentinet_dagster.notifier import Notifier
 from sentinet_dagster.partitions import in_microseconds
-from sentinet_dagster.planning import SECOND
 from sentinet_dagster.runtime.dagster_api import DagsterApi
 from sentinet_dagster.runtime.push import Listener
 from tests.integration.judging import Desk, open_desk
@@ -50,17 +50,16 @@ def test_before_the_sensor_has_begun_the_plan_it_claims_nothing(desk: Desk) -> N
     assert desk.fetch("select * from ops.plans") == []
 
 
-def test_what_it_claims_and_cannot_launch_is_launched_by_the_sensor_once(desk: Desk) -> None:
+def test_what_it_claims_and_cannot_launch_is_launched_by_the_sensor_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 3600.0)
     assert desk.tick() == []
     commit(desk)
     push(desk)
     (flight,) = desk.plan().flights.values()
     assert desk.tick() == []  # claimed, and perhaps about to be launched
-    desk.fetch(
-        "update ops.plans set state = replace(state::text, %s::text, %s::text)::jsonb",
-        f", {flight.requested_at},",
-        f", {flight.requested_at - 5 * SECOND},",
-    )
+    monkeypatch.setattr(claims, "LAUNCHED_WITHIN_S", 0.0)
     (request,) = desk.tick()
     assert request.run_key == flight.run_key
     assert desk.run(request).success

@@ -32,7 +32,7 @@ from tests.conftest import PostgresServer
 from tests.integration.faults import ECHOES, FAULTS, Catch, inject, read_lines, table_of, write_lines
 from tests.integration.judging import Desk, environment, open_desk
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.integration
 
 SPAN = datetime(2024, 8, 8, 23, 50, tzinfo=UTC), datetime(2024, 8, 9, 0, 20, tzinfo=UTC)
 VENUES = {"binance_spot": "binance"}

@@ -137,17 +137,17 @@ def test_row_to_alert_counts_from_the_last_fact_that_took_part(connection: readi
 
 
 def test_feeds_count_what_was_committed_lately(connection: readings.Connection) -> None:
-    assert readings.feeds(connection, 10 * SECOND) == []
+    assert readings.feeds(connection, 100 * SECOND) == []
     add_batch(connection, "binance", WINDOW, rows=100)
     add_batch(connection, "binance", datetime.now(UTC), rows=50)
     connection.execute(
         "insert into market.feed_gaps (venue, started_at, ended_at, cause) values ('okx', %s, %s, 'stale')",
         (WINDOW, WINDOW + SECOND),
     )
-    binance, okx = readings.feeds(connection, 10 * SECOND)
-    assert (binance.venue, binance.rows, binance.rows_per_s, binance.gaps) == ("binance", 150, 5.0, 0)
+    binance, okx = readings.feeds(connection, 100 * SECOND)
+    assert (binance.venue, binance.rows, binance.rows_per_s, binance.gaps) == ("binance", 150, 0.5, 0)
     assert binance.silent_s is not None
-    assert 0 <= binance.silent_s < 10
+    assert 0 <= binance.silent_s < 100
     assert okx == readings.Feed("okx", 0, 0.0, None, 1)
 
 

@@ -27,7 +27,7 @@ from sentinet_dagster.runtime.venue_sources import Demand, SimulatedSource, Sour
 from tests.integration.daemon_process import PATIENCE_S, running_daemon
 from tests.integration.daemons import write_venues
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.integration
 
 ACCOUNT = Credentials("accountKEYofTHEtest", "accountSECRETofTHEtest")
 WITHOUT = "alpaca_crypto"
@@ -228,7 +228,7 @@ def everything(database_url: str) -> list[tuple[object, ...]]:
             select
                 venue, channel, relation, instrument_id, started_at, ended_at, cause, detail,
                 repaired_at is not null
-            from market.feed_gaps order by venue, channel, relation, instrument_id, started_at
+            from market.feed_gaps order by venue, channel, relation, instrument_id, started_at, ended_at
             """
         ).fetchall()
     return [*trades, *told]

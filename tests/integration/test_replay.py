@@ -13,7 +13,7 @@ import pytest
 from ingest_daemon.replay import StreamReport, replay_files
 from ingest_daemon.store import Store
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.integration
 
 VENUES = {"binance_spot": "binance", "binance_usdm": "binance_usdm"}
 

@@ -15,7 +15,7 @@ from sentinet_dagster.cli import run
 from sentinet_dagster.partitions import in_microseconds
 from tests.integration.market_facts import batch
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # dbt on a busy machine
+pytestmark = pytest.mark.integration
 
 START = in_microseconds(datetime(2024, 8, 9, 10, tzinfo=UTC))
 

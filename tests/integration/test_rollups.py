@@ -45,7 +45,7 @@ from tests.integration import rollup_reference as reference
 from tests.integration.judging import Desk
 from tests.integration.market_facts import batch, events, gap, refused
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # dbt on a busy machine
+pytestmark = pytest.mark.integration
 
 HOUR = datetime(2024, 8, 9, 10, tzinfo=UTC)
 START = in_microseconds(HOUR)

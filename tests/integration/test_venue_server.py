@@ -25,7 +25,7 @@ from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.venue_dialects import Message
 from sentinet_dagster.runtime.venue_faults import Faults
 from sentinet_dagster.runtime.venue_recordings import Recording, RecordingSource
-from sentinet_dagster.runtime.venue_server import VenueServer
+from sentinet_dagster.runtime.venue_server import _CLOSE_TIMEOUT_S, VenueServer
 from sentinet_dagster.runtime.venue_sources import SimulatedSource
 
 pytestmark = pytest.mark.integration
@@ -61,7 +61,7 @@ def dial(server: VenueServer, path: str, market: str = "spot", **options: Any) -
 
 
 def rest(server: VenueServer) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False)
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False, timeout=60)
 
 
 async def ask(socket: ClientConnection, method: str, *params: str, number: int = 1) -> dict[str, Any]:
@@ -302,7 +302,7 @@ async def test_a_port_in_use_is_named(server: VenueServer) -> None:
             pass
 
 
-async def test_the_process_says_where_it_is_and_ends_within_a_second(tmp_path: Path) -> None:
+async def test_the_process_says_where_it_is_and_its_end_waits_for_no_client(tmp_path: Path) -> None:
     arguments = ["--history", str(tmp_path), "--history-minutes", "1", "--seed", "5"]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -323,8 +323,10 @@ async def test_the_process_says_where_it_is_and_ends_within_a_second(tmp_path: P
             frame = json.loads(await socket.recv())
             # Live goes on after the history: update ids are times.
             assert frame["data"]["u"] >= ready["live_start_us"] - SECOND
+            socket.transport.pause_reading()  # it will not hear that it is asked to close
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 1.5) == 0
+            assert await asyncio.wait_for(process.wait(), _CLOSE_TIMEOUT_S / 2) == 0
+            socket.transport.resume_reading()
     finally:
         if process.returncode is None:
             process.kill()

@@ -1,20 +1,22 @@
 """pump_and_dump: a rush of market orders walks the book upwards, most often at a full or half hour.
 
-What: many buying orders of the last minute were so large that each took several resting orders at once (a
-    *rush order*, seen as several executions in one millisecond), and the price stands well above its mean of
-    the five minutes before. Organised pumps are announced for a full or half hour, so within a minute of one
-    less is asked for; there a jump with a single rush order, on more buying than in any 15 s of the hour
-    before, is enough as well, because a coin that nobody quotes is lifted by few orders.
+What: the price stands well above its mean of the five minutes before, and many buying orders of the last
+    minute were so large that each took several resting orders at once (a *rush order*, seen as several
+    executions in one millisecond). Organised pumps are announced for a full or half hour: within a minute of
+    one less is asked for, and a jump far above every price of the hour before needs a single rush order only,
+    because a coin that nobody quotes is lifted by few. At any other time the minute's buying must be several
+    times that of any minute of the hour before as well.
 Evidence level: trades
 Blind: in the first five minutes after a start or a gap; to a pump that creeps over many minutes; to one that
     is bought with resting orders; on a feed that sums executions over time. Good news looks the same: the
     evidence says what happened, not why.
 Example: 33 orders walk the book of VIA-BTC in the 20 s after 17:00:00, and it trades 12 % above its mean.
 Source: La Morgia, Mei, Sassi, Stefa, "Pump and Dumps in the Bitcoin Era", 2020: the rush order is the
-    strongest feature, and the clock one of them; Kamps, Kleinberg, "To the moon", 2018. Thresholds: chosen on
-    the 126 labelled events of 2018 to 2020, cross-validated by time (docs/adr/0008-pump-and-dump.md).
+    strongest feature, and the clock one of them; Kamps, Kleinberg, "To the moon", 2018: price and volume
+    beyond their own recent past. Thresholds: of the 126 labelled events of 2018 to 2020, cross-validated by
+    time (docs/adr/0008-pump-and-dump.md).
 
->>> numbers = {"rise_bps": 1182.0, "buy_sweeps": 33.0, "buy_share": 0.93, "volume_ratio": 11.4}
+>>> numbers = {"rise_bps": 1182.0, "buy_sweeps": 33.0, "buy_share": 0.93}
 >>> PUMP_AND_DUMP.summary("LNB-USDT", numbers)
 'LNB-USDT 1182 bps above its five-minute mean, 33 buying orders walked the book in a minute, 93 % bought: \
 consistent with a pump'
@@ -52,10 +54,10 @@ from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["PUMP_AND_DUMP"]
 
-_RUSH: Final = 12  # windows in which rush orders are counted: a minute
-_JUMP: Final = 3  # windows of the jump, and of the buying that made it: 15 s
+_RUSH: Final = 12  # windows in which rush orders and buying are counted: a minute
+_JUMP: Final = 3  # windows of the jump: 15 s
 _MEAN: Final = 60  # windows of the price's mean before the jump: five minutes
-_HOUR: Final = 720  # windows that the buying is held against, and that a last price is good for
+_HOUR: Final = 720  # windows that price and buying are held against, and that a last price is good for
 _MIN_PRICES: Final = 60  # the whole of the mean: a coin that is seen for the first time has no past
 _MINUTE: Final = timedelta(minutes=1)
 _LOOKBACK: Final = Lookback(windows=(_HOUR + _JUMP + _MEAN) * WINDOW)
@@ -64,34 +66,40 @@ _LOOKBACK: Final = Lookback(windows=(_HOUR + _JUMP + _MEAN) * WINDOW)
 class PumpAndDumpThresholds(Thresholds, frozen=True):
     """When a rush is more than ordinary."""
 
-    sweeps: float = Field(default=22, ge=1)
+    rise_bps: float = Field(default=180.0, gt=0)
+    """Price above its five-minute mean, always."""
+    sweeps: float = Field(default=20, ge=1)
     """Rush orders in a minute, at any time of the hour."""
-    rise_bps: float = Field(default=400.0, gt=0)
-    """Price above its five-minute mean, at any time of the hour."""
-    scheduled_sweeps: float = Field(default=12, ge=1)
+    volume_ratio: float = Field(default=4.0, ge=1)
+    """That minute's buying over the greatest of any minute of the hour before, at any time."""
+    scheduled_sweeps: float = Field(default=11, ge=1)
     """Rush orders in a minute, within a minute of a full or half hour."""
-    scheduled_rise_bps: float = Field(default=200.0, gt=0)
-    scheduled_jump_bps: float = Field(default=500.0, gt=0)
-    """Rise that needs one rush order only, if more was bought in its 15 s than in any of the hour before."""
+    scheduled_jump_bps: float = Field(default=350.0, gt=0)
+    """Price above every one of the hour before, which a single rush order is enough for, likewise."""
     critical_rise_bps: float = Field(default=1000.0, gt=0)
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     rise, sweeps = pl.col("rise_bps"), pl.col("buy_sweeps")
-    at_any_time = (sweeps >= pl.col(limit("sweeps"))) & (rise > pl.col(limit("rise_bps")))
-    rushed = (sweeps >= pl.col(limit("scheduled_sweeps"))) & (rise > pl.col(limit("scheduled_rise_bps")))
-    jumped = (rise > pl.col(limit("scheduled_jump_bps"))) & pl.col("is_record") & (sweeps > 0)
+    outbought = pl.col("buy_volume") > pl.col(limit("volume_ratio")) * pl.col("greatest_buy_volume")
+    rushed = sweeps >= pl.col(limit("scheduled_sweeps"))
+    jumped = (pl.col("jump_bps") > pl.col(limit("scheduled_jump_bps"))) & (sweeps > 0)
     scheduled = pl.col("is_scheduled") & (rushed | jumped)
     return verdicts(
         _measured(inputs).join(thresholds, on="instrument_id"),
         score=rise,
-        threshold=pl.when("is_scheduled")
-        .then(pl.col(limit("scheduled_rise_bps")))
-        .otherwise(pl.col(limit("rise_bps"))),
+        threshold=pl.col(limit("rise_bps")),
         severity=graded(rise > pl.col(limit("critical_rise_bps"))),
-        fires=at_any_time | scheduled,
+        fires=(rise > pl.col(limit("rise_bps")))
+        & (scheduled | ((sweeps >= pl.col(limit("sweeps"))) & outbought)),
         evidence=pl.struct(
-            "rise_bps", "buy_sweeps", "buy_share", "volume_ratio", "buy_volume", "is_scheduled"
+            "rise_bps",
+            "jump_bps",
+            "buy_sweeps",
+            "buy_share",
+            "buy_volume",
+            "greatest_buy_volume",
+            "is_scheduled",
         ),
     )
 
@@ -100,19 +108,19 @@ def _measured(inputs: Inputs) -> pl.DataFrame:
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _HOUR - _JUMP - _MEAN
     values = inputs.of_windows(grid, ["close", "buy_volume", "sell_volume", "buy_sweep_count"])
-    broken = inputs.broken(grid)
-    rise = _rise(values["close"], broken, columns)
-    bought = lagged_sums(values["buy_volume"], _JUMP, columns + _HOUR)
-    most = lagged_greatest(bought[:, :-_JUMP], _HOUR - _JUMP, columns)
-    now, sold = bought[:, -columns:], lagged_sums(values["sell_volume"], _JUMP, columns)
+    close, broken = values["close"], inputs.broken(grid)
+    price = carry_forward(close, broken, _HOUR, columns + _JUMP + _MEAN)
+    highest = lagged_greatest(close[:, :-_JUMP], _HOUR - _JUMP, columns)
+    bought = lagged_sums(values["buy_volume"], _RUSH, columns + _HOUR)
+    now, sold = bought[:, -columns:], lagged_sums(values["sell_volume"], _RUSH, columns)
     frame = grid.frame(
         {
-            "rise_bps": 1e4 * rise,
+            "rise_bps": 1e4 * _rise(price, broken, columns),
+            "jump_bps": 1e4 * (price[:, -columns:] / highest - 1),
             "buy_sweeps": lagged_sums(np.nan_to_num(values["buy_sweep_count"]), _RUSH, columns),
             "buy_share": divided(now, now + sold),
-            "volume_ratio": divided(now, most),
             "buy_volume": now,
-            "is_record": now > most,
+            "greatest_buy_volume": lagged_greatest(bought[:, :-_RUSH], _HOUR - _RUSH, columns),
         },
         columns,
     )
@@ -129,9 +137,8 @@ def _summary(symbol: str, finding: Evidence) -> str:
     )
 
 
-def _rise(close: Floats, broken: Flags, columns: int) -> Floats:
+def _rise(price: Floats, broken: Flags, columns: int) -> Floats:
     """The last price over the mean of the five minutes before the jump, less 1."""
-    price = carry_forward(close, broken, _HOUR, columns + _JUMP + _MEAN)
     broken = broken[:, -price.shape[1] :]
     past = lagged_moments(price[:, : 1 - _JUMP], broken[:, : 1 - _JUMP], _MEAN, columns)
     mean = np.where(past.samples >= _MIN_PRICES, past.mean, np.nan)
@@ -141,7 +148,7 @@ def _rise(close: Floats, broken: Flags, columns: int) -> Floats:
 
 PUMP_AND_DUMP = Detector(
     name="pump_and_dump",
-    version=3,
+    version=4,
     evidence_level="trades",
     lookback=_LOOKBACK,
     thresholds=PumpAndDumpThresholds,

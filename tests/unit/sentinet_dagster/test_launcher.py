@@ -207,7 +207,7 @@ def in_a_fresh_interpreter(script: str, home: Path) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=240,
     )
     return done.stdout.splitlines()
 

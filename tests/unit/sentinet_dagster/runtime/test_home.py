@@ -70,7 +70,7 @@ def test_an_unwritable_place_is_one_line() -> None:
 def _claim(path: Path, claimed: object, finish: object) -> None:
     with Home(path).claim():
         claimed.set()  # type: ignore[attr-defined]
-        finish.wait(30)  # type: ignore[attr-defined]
+        finish.wait(240)  # type: ignore[attr-defined]
 
 
 def test_two_in_one_home_are_refused_and_a_killed_one_is_forgotten(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_two_in_one_home_are_refused_and_a_killed_one_is_forgotten(tmp_path: Pat
     claimed, finish = spawn.Event(), spawn.Event()
     holder = spawn.Process(target=_claim, args=(home.path, claimed, finish))
     holder.start()
-    assert claimed.wait(30)
+    assert claimed.wait(240)
 
     assert home.owner() == holder.pid
     with pytest.raises(UserError, match=rf"already \(process {holder.pid}\): stop it"), home.claim():

@@ -55,7 +55,7 @@ def pid_of(supervisor: Supervisor, name: str = "child") -> int:
 
 
 def gone(*processes: psutil.Process) -> bool:
-    return survivors(processes, timeout_s=10) == []
+    return survivors(processes, timeout_s=60) == []
 
 
 def end_of(process: psutil.Process) -> None:

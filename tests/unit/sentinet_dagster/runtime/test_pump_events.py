@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import copyfile
 
 import polars as pl
 import pytest
+from structlog.testing import capture_logs
 
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.pump_events import read_pump_events, score_pump_events
@@ -77,12 +79,56 @@ def test_the_finest_label_is_the_start(folder: Path) -> None:
         (f"{HEADER}two,ABC,2020-05-01 17:00:00,,,\n", "two.parquet is missing"),
         (f"{HEADER}one,ABC,soon,,,\n", "'soon' of one is no ISO time"),
         (f"{HEADER}one,ABC,,,,\n", "one has neither a label nor an announcement"),
+        ("", r"labels\.csv cannot be read as CSV"),
     ],
 )
 def test_what_is_wrong_with_the_labels_is_named(folder: Path, labels: str, complaint: str) -> None:
     (folder / "labels.csv").write_text(labels)
     with pytest.raises(UserError, match=complaint):
         read_pump_events(folder)
+
+
+def test_a_label_may_say_its_offset_from_utc(folder: Path) -> None:
+    (folder / "labels.csv").write_text(f"{HEADER}one,ABC,2020-05-01T19:00:00+02:00,,,\n")
+    (event,) = read_pump_events(folder)
+    assert event.start == START
+
+
+def test_trades_without_a_label_are_left_out_and_named(folder: Path) -> None:
+    copyfile(folder / "one.parquet", folder / "two.parquet")
+    with capture_logs() as logs:
+        (event,) = read_pump_events(folder)
+    assert event.name == "one"
+    assert [each["files"] for each in logs] == [["two"]]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (pl.col("timestamp").cast(pl.String), "timestamp missing or of another type"),
+        (pl.from_epoch("timestamp", "ms"), "timestamp missing or of another type"),
+        (pl.col("price").cast(pl.String), "price missing or of another type"),
+        (pl.lit("taker").alias("side"), "buy or sell, not 'taker'"),
+    ],
+)
+def test_what_is_wrong_with_the_trades_is_named(folder: Path, change: pl.Expr, complaint: str) -> None:
+    path = folder / "one.parquet"
+    pl.read_parquet(path).with_columns(change).write_parquet(path)
+    with pytest.raises(UserError, match=complaint):
+        score_pump_events(folder)
+
+
+def test_a_file_without_trades_is_named(folder: Path) -> None:
+    path = folder / "one.parquet"
+    pl.read_parquet(path).clear().write_parquet(path)
+    with pytest.raises(UserError, match=r"one\.parquet holds no trades"):
+        score_pump_events(folder)
+
+
+def test_a_file_that_is_no_parquet_is_named(folder: Path) -> None:
+    (folder / "one.parquet").write_bytes(b"")
+    with pytest.raises(UserError, match=r"one\.parquet is no parquet file"):
+        score_pump_events(folder)
 
 
 def test_what_is_no_folder_of_events_is_named(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def kept(tmp_path: Path) -> Iterator[Kept]:
 def kill(server: Server) -> None:
     process = psutil.Process(server.pid)
     process.send_signal(signal.SIGQUIT)
-    psutil.wait_procs([process], timeout=10)
+    psutil.wait_procs([process], timeout=60)
 
 
 def test_what_runs_is_left_alone(kept: Kept) -> None:

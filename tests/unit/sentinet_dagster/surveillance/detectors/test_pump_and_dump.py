@@ -44,18 +44,22 @@ def found(
     past: int = PAST,
     broken: int | None = None,
     traded_every: int = 1,
+    usual: float = 0.5,
+    peak: int | None = None,
 ) -> dict[str, Any] | None:
-    """What it says of the window that ends at `at`: the last of three with this buying, after a calm past."""
+    """What it says of the window that ends at `at`: the last of three with this buying, after a calm past
+    of which one window may have closed 5 % higher."""
     rows: list[dict[str, Any]] = []
     for number in range(past + 3):
         calm = number < past
         trades = not calm or number % traded_every == 0
+        price = 105.0 if number == peak else 100.0 if calm else 100.0 * (1 + rise)
         rows.append(
             {
                 "instrument_id": 1,
                 "window_start": at - (past + 3 - number) * WINDOW,
-                "close": (100.0 if calm else 100.0 * (1 + rise)) if trades else None,
-                "buy_volume": (0.5 if calm else bought) * trades,
+                "close": price if trades else None,
+                "buy_volume": (usual if calm else bought) * trades,
                 "sell_volume": (0.5 if calm else 1.0) * trades,
                 "buy_sweep_count": 0 if calm else sweeps,
                 "completeness": 0.0 if number == broken else 1.0,
@@ -73,14 +77,15 @@ def test_the_numbers_of_a_rush() -> None:
     row = found()
     assert row is not None
     assert row["score"] == pytest.approx(600)
-    assert row["threshold"] == 400
+    assert row["threshold"] == 180
     assert row["severity"] == "warning"
     assert row["evidence"] == {
         "rise_bps": pytest.approx(600),
+        "jump_bps": pytest.approx(600),
         "buy_sweeps": 30,
-        "buy_share": 0.9,
-        "volume_ratio": 18.0,
-        "buy_volume": 27.0,
+        "buy_share": pytest.approx(31.5 / 39),
+        "buy_volume": 31.5,
+        "greatest_buy_volume": 6.0,
         "is_scheduled": False,
     }
 
@@ -91,20 +96,26 @@ def test_a_great_rise_is_critical() -> None:
     assert row["severity"] == "critical"
 
 
-@pytest.mark.parametrize("changed", [{"rise": 0.03}, {"rise": -0.06}, {"sweeps": 7}])
-def test_at_any_time_both_conditions_must_hold(changed: dict[str, Any]) -> None:
+@pytest.mark.parametrize("changed", [{"rise": 0.017}, {"rise": -0.06}, {"sweeps": 6}, {"bought": 6.0}])
+def test_at_any_time_all_conditions_must_hold(changed: dict[str, Any]) -> None:
     assert found(**changed) is None
+
+
+def test_any_buying_is_more_than_none_in_the_hour_before() -> None:
+    assert found(usual=0.0, bought=0.1) is not None
 
 
 @pytest.mark.parametrize(
     ("numbers", "fires"),
     [
         ({"rise": 0.03, "sweeps": 4}, True),
+        ({"rise": 0.03, "sweeps": 4, "bought": 0.5}, True),  # on no more buying than usual
         ({"rise": 0.01, "sweeps": 4}, False),
         ({"rise": 0.03, "sweeps": 3}, False),
-        ({"rise": 0.06, "sweeps": 1}, True),  # a jump on record buying
-        ({"rise": 0.06, "sweeps": 1, "bought": 0.5}, False),  # a jump on no more than the usual
-        ({"rise": 0.06, "sweeps": 0}, False),  # a jump that no order walked the book for
+        ({"rise": 0.04, "sweeps": 1}, True),  # a jump above the hour before
+        ({"rise": 0.04, "sweeps": 0}, False),  # a jump that no order walked the book for
+        ({"rise": 0.04, "sweeps": 1, "peak": PAST - 717}, False),  # it was there within the hour
+        ({"rise": 0.04, "sweeps": 1, "peak": PAST - 718}, True),
     ],
 )
 def test_at_a_full_or_half_hour_less_is_asked_for(numbers: dict[str, Any], fires: bool) -> None:
