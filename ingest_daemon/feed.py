@@ -232,7 +232,12 @@ class Feed:
         new.link.put = lambda events, size: self._put(handover.from_new(events), size)
         try:
             leads = await self._overlap(old, new, handover)
-        except BaseException:
+            if leads:
+                self._put(handover.close_old(), 0)
+                for each in (old, new):
+                    each.tape.step("done")
+                await old.end()
+        except BaseException:  # the end of the feed, which knows of the old one alone
             await old.end()
             await new.end()
             raise
@@ -245,10 +250,6 @@ class Feed:
                 _LONGEST_OVERLAP_S, self._rotate_after_s or _LONGEST_OVERLAP_S
             )
             return old
-        self._put(handover.close_old(), 0)
-        for each in (old, new):
-            each.tape.step("done")
-        await old.end()
         self._last_received_at = old.link.last_received_at
         self.stats.reconnects += 1
         self._log.info("feed taken over", url=self._route.websocket_url)

@@ -65,8 +65,7 @@ $$;
 do $$
 declare
     stored record;
-    enabled boolean;
-    segmented_by text;
+    columns_now text;
     compress_after interval;
     drop_after interval;
     has_columnstore boolean;
@@ -119,12 +118,13 @@ begin
 
         if has_columnstore then
             execute
-                'select max(segmentby) from timescaledb_information.hypertable_columnstore_settings where hypertable = $1'
-                into segmented_by using stored.relation;
+                'select translate(concat(segmentby, '' by '', orderby), '' "'', '''')
+                from timescaledb_information.hypertable_columnstore_settings where hypertable = $1'
+                into columns_now using stored.relation;
             -- New chunks follow new settings; those in the columnstore stay as they are.
             if stored.columnstore_after is not null and (
                 not stored.compression_enabled
-                or replace(coalesce(segmented_by, ''), ' ', '') <> replace(coalesce(stored.segment_by, ''), ' ', '')
+                or columns_now is distinct from translate(concat(stored.segment_by, ' by ', stored.order_by), ' ', '')
             )
             then
                 execute format(

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,26 @@ class PostgresServer:
             sql.SQL("alter database {} with allow_connections true").format(sql.Identifier(database))
         )
         return copied
+
+    @contextmanager
+    def database(self, template: str | None = None) -> Iterator[str]:
+        """The URL of a new database, which is there until the block ends."""
+        name = self.create(template)
+        try:
+            yield self.url(name)
+        finally:
+            self.drop(name)
+
+    @contextmanager
+    def template(self, fill: Callable[[str], object], of: str | None = None) -> Iterator[str]:
+        """The name of a database to make others of, until the block ends. `fill` is given its URL."""
+        name = self.create(of)
+        try:
+            fill(self.url(name))
+            self.seal(name)
+            yield name
+        finally:
+            self.drop(name)
 
     def drop(self, database: str) -> None:
         self._execute(sql.SQL("drop database {} with (force)").format(sql.Identifier(database)))
@@ -148,27 +168,29 @@ def _ended_with_tests(pid: int) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def migrated_template(postgres_server: PostgresServer) -> Iterator[str]:
-    name = postgres_server.create()
-    migrate(postgres_server.url(name), KEPT_FOR_EVER)
-    postgres_server.seal(name)
-    yield name
-    postgres_server.drop(name)
+    with postgres_server.template(lambda url: migrate(url, KEPT_FOR_EVER)) as name:
+        yield name
 
 
 @pytest.fixture
 def database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
     """A database of the test's own, migrated, without a row."""
-    name = postgres_server.create(migrated_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
+    with postgres_server.database(migrated_template) as url:
+        yield url
+
+
+@pytest.fixture
+def second_database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """Another like it, to compare the two."""
+    with postgres_server.database(migrated_template) as url:
+        yield url
 
 
 @pytest.fixture
 def empty_database_url(postgres_server: PostgresServer) -> Iterator[str]:
     """A database of the test's own in which nothing is."""
-    name = postgres_server.create()
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
+    with postgres_server.database() as url:
+        yield url
 
 
 @pytest.fixture
@@ -176,10 +198,8 @@ def community_database_url() -> Iterator[str]:
     """An empty database on a server of TimescaleDB's community edition."""
     if not os.environ.get(COMMUNITY):
         pytest.skip(f"no community edition of TimescaleDB at hand: set {COMMUNITY}")
-    server = PostgresServer(os.environ[COMMUNITY])
-    name = server.create()
-    yield server.url(name)
-    server.drop(name)
+    with PostgresServer(os.environ[COMMUNITY]).database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -48,12 +48,16 @@
 
 
 {#- Whether this model is a continuous aggregate of TimescaleDB here. The functions are in every edition; the licence says
-    which of them work. -#}
+    which of them work. A version before 2.18 cannot be told to make buckets anew whose facts were set aside. -#}
 {% macro is_native() -%}
     {%- if not execute or not config.get('native', true) or config.get('materialized') != 'continuous_aggregate' -%}
         {{- return(false) -}}
     {%- endif -%}
-    {%- set found = run_query("select current_setting('timescaledb.license', true) = 'timescale' as is_native") -%}
+    {%- set found = run_query(
+        "select coalesce(bool_and(current_setting('timescaledb.license', true) = 'timescale'"
+        " and (string_to_array(split_part(extversion, '-', 1), '.')::int[])[1:2] >= array[2, 18]), false) as is_native"
+        " from pg_extension where extname = 'timescaledb'"
+    ) -%}
     {{- return(found.rows[0]['is_native'] is true) -}}
 {%- endmacro %}
 

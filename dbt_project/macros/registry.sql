@@ -40,7 +40,7 @@
 {%- endmacro %}
 
 
-{#- refreshed_to null: its rows are to be made of all facts. -#}
+{#- refreshed_to null: its rows are to be made of all facts; so are those of what is made of it. -#}
 {% macro register_definition(native, definition_hash) -%}
     {%- set reads = [] -%}
     {%- for id in model.depends_on.nodes if id in graph.nodes -%}
@@ -64,6 +64,19 @@
         look_ahead = excluded.look_ahead,
         refreshed_to = null,
         refreshed_at = null;
+    with recursive
+    touched as (
+        select '{{ this.identifier }}' as name
+        union
+        select known.name
+        from {{ target.schema }}.continuous_aggregates as known
+        inner join touched on touched.name = any(known.reads)
+    )
+
+    update {{ target.schema }}.continuous_aggregates as known
+    set refreshed_to = null
+    from touched
+    where known.name = touched.name;
 {%- endmacro %}
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 from psycopg.rows import dict_row
@@ -23,6 +23,8 @@ from sentinet_dagster.queries import queries
 __all__ = ["Refreshed", "rebuild", "refresh", "rollups"]
 
 Connection = psycopg.Connection[Any]
+
+_PAUSE_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,4 +91,11 @@ def _fetch(connection: Connection, query: str, **parameters: object) -> list[dic
 
 
 def _call(connection: Connection, query: str, **parameters: object) -> None:
-    connection.execute(queries()[query].sql, parameters)
+    """In our turn: buckets that its own policy is at TimescaleDB refuses, it does not wait as for a lock."""
+    while True:
+        try:
+            connection.execute(queries()[query].sql, parameters)
+        except psycopg.errors.LockNotAvailable:
+            time.sleep(_PAUSE_S)
+        else:
+            return

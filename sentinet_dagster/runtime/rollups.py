@@ -28,7 +28,11 @@ log = structlog.get_logger(__name__)
 # it is to be; and for how long rows are kept, where policies say so.
 _SURROUNDINGS = """
 select
-    current_setting('timescaledb.license', true) as licence,
+    (
+        select extversion
+        from pg_extension
+        where extname = 'timescaledb' and current_setting('timescaledb.license', true) = 'timescale'
+    ) as community,
     (select max(version) from ops.migrations) as migration,
     coalesce((
         select has_schema_privilege(oid, 'rollup', 'create')
@@ -112,9 +116,9 @@ def _surroundings(connection: psycopg.Connection[Any], project: str) -> tuple[st
     """What is to be deployed as one text, and whose it becomes: "" is who deploys."""
     row = connection.execute(_SURROUNDINGS).fetchone()
     assert row is not None, "a select without from has a row"
-    licence, migration, has_roles, kept = row
+    community, migration, has_roles, kept = row
     role = _ROLE if has_roles else ""
-    text = f"{project} {licence == 'timescale'} {migration} {role} {kept or ''}"
+    text = f"{project} {community} {migration} {role} {kept or ''}"
     return hashlib.sha256(text.encode()).hexdigest()[:32], role
 
 

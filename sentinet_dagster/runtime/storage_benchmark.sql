@@ -233,25 +233,16 @@ where ended_at > %(end)s::timestamptz - interval '1 day' and started_at < %(end)
 order by started_at;
 
 -- name: ask_trades_around_an_alert
--- The evidence: trades from half a minute before an alert on, for a minute, of an instrument that trades much.
-with
-alert as (
-    select alerts.instrument_id, alerts.window_start
-    from surveillance.alerts as alerts
-    inner join market.instruments as instruments on alerts.instrument_id = instruments.instrument_id
-    where
-        instruments.symbol = 'B1-USDT'
-        and alerts.raised_at < %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2
-    order by alerts.raised_at desc
-    limit 1
-)
-
+-- The evidence: trades of an instrument that trades much from half a minute before an alert on, for a minute. Its time is a
+-- value, as whoever shows an alert has it: with one that comes out of a join, plain PostgreSQL reads all that the
+-- instrument ever traded.
 select trades.time, trades.trade_id, trades.price, trades.size, trades.aggressor
-from alert
-inner join market.trades as trades on alert.instrument_id = trades.instrument_id
+from market.trades as trades
+inner join market.instruments as instruments on trades.instrument_id = instruments.instrument_id
 where
-    trades.time >= alert.window_start - interval '30 seconds'
-    and trades.time < alert.window_start + interval '30 seconds'
+    instruments.symbol = 'B1-USDT'
+    and trades.time >= %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 - interval '30 seconds'
+    and trades.time < %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 + interval '30 seconds'
 order by trades.time, trades.trade_id;
 
 -- name: ask_top_movers

@@ -14,11 +14,18 @@ from sentinet_dagster.runtime.rollups import deploy
 from tests.conftest import PostgresServer
 
 
-@pytest.fixture(scope="session")
-def deployed_template(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    """A database with instruments and what dbt makes, without facts."""
-    name = postgres_server.create(migrated_template)
-    url, home = postgres_server.url(name), Path(os.environ["SENTINET_HOME"])
+def hold_policies(connection: psycopg.Connection[Any]) -> None:
+    """Nobody but the test refreshes: on the community edition a policy does, too, at any moment."""
+    if connection.execute("select from pg_extension where extname = 'timescaledb'").fetchone():
+        connection.execute(
+            "select alter_job(job_id, scheduled => false) from timescaledb_information.jobs"
+            " where proc_name = 'policy_refresh_continuous_aggregate'"
+        )
+
+
+def deploy_rollups(url: str) -> None:
+    """Instruments, and what dbt makes."""
+    home = Path(os.environ["SENTINET_HOME"])
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             """
@@ -28,19 +35,23 @@ def deployed_template(postgres_server: PostgresServer, migrated_template: str) -
             ('binance_usdm', 'BTC-USDT-PERP', 'BTCUSDT', 'perpetual', 'BTC', 'USDT')
             """
         )
-    assert deploy(url, home)
-    assert not deploy(url, home)
-    postgres_server.seal(name)
-    yield name
-    postgres_server.drop(name)
+        assert deploy(url, home)
+        assert not deploy(url, home)
+        hold_policies(connection)
+
+
+@pytest.fixture(scope="session")
+def deployed_template(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
+    """A database with instruments and what dbt makes, without facts."""
+    with postgres_server.template(deploy_rollups, of=migrated_template) as name:
+        yield name
 
 
 @pytest.fixture
 def rollup_url(postgres_server: PostgresServer, deployed_template: str) -> Iterator[str]:
     """A database of the test's own, as that one."""
-    name = postgres_server.create(deployed_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
+    with postgres_server.database(deployed_template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from sentinet_dagster.settings import SETTINGS
 from sentinet_dagster.surveillance import schema
 from sentinet_dagster.surveillance.detectors import DETECTORS
 from sentinet_dagster.surveillance.findings import JUDGE_LOOKBACK
-from tests.conftest import PostgresServer
 from tests.integration.abuse_market import AT, END, START, market, model
 from tests.integration.judging import Desk, open_desk
 
@@ -43,11 +42,9 @@ def live(database_url: str) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def past(postgres_server: PostgresServer, migrated_template: str) -> Iterator[Desk]:
-    name = postgres_server.create(migrated_template)
-    with open_desk(postgres_server.url(name), instruments=()) as desk:
+def past(second_database_url: str) -> Iterator[Desk]:
+    with open_desk(second_database_url, instruments=()) as desk:
         yield desk
-    postgres_server.drop(name)
 
 
 def test_live_equals_backfill(live: Desk, past: Desk) -> None:

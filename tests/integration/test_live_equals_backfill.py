@@ -13,7 +13,6 @@ import pytest
 from ingest_daemon.events import Event
 from ingest_daemon.store import Store
 from sentinet_dagster.partitions import in_microseconds
-from tests.conftest import PostgresServer
 from tests.integration.judging import RELATIONS, Desk, open_desk
 from tests.integration.market_facts import SECOND, batch, events, gap, refused
 
@@ -33,11 +32,9 @@ def live(database_url: str) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def past(postgres_server: PostgresServer, migrated_template: str) -> Iterator[Desk]:
-    name = postgres_server.create(migrated_template)
-    with open_desk(postgres_server.url(name)) as desk:
+def past(second_database_url: str) -> Iterator[Desk]:
+    with open_desk(second_database_url) as desk:
         yield desk
-    postgres_server.drop(name)
 
 
 def commits() -> list[list[Event]]:

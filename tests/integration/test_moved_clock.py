@@ -10,7 +10,6 @@ import pytest
 
 from ingest_daemon.store import Store
 from sentinet_dagster.partitions import in_microseconds, moment, range_tags
-from tests.conftest import PostgresServer
 from tests.integration.judging import RELATIONS, Desk, open_desk
 from tests.integration.market_facts import SECOND, batch, events
 
@@ -43,11 +42,9 @@ def live(database_url: str) -> Iterator[Desk]:
 
 
 @pytest.fixture
-def past(postgres_server: PostgresServer, migrated_template: str) -> Iterator[Desk]:
-    name = postgres_server.create(migrated_template)
-    with open_desk(postgres_server.url(name)) as desk:
+def past(second_database_url: str) -> Iterator[Desk]:
+    with open_desk(second_database_url) as desk:
         yield desk
-    postgres_server.drop(name)
 
 
 def set_clock(desk: Desk, now: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ from sentinet_dagster.assets.building import build
 from sentinet_dagster.resources import Timescale
 from sentinet_dagster.runtime.venue_server import VenueServer
 from sentinet_dagster.runtime.venue_sources import SimulatedSource
-from tests.conftest import PostgresServer
 from tests.fake_venue import FakeVenue
 from tests.integration.daemon_process import Daemon, running_daemon
 from tests.integration.daemons import daemon_of, fake, trade_ids, trades, watch_bitcoin, write_venues
@@ -34,13 +33,6 @@ pytestmark = pytest.mark.integration
 ACCOUNT = Credentials("PKTESTKEY0001", "s3cretS3CRETs3cret")
 SYMBOLS_EACH = 2
 NUMBERED_BY_THE_DATABASE = {"gap_id", "rejected_frame_id", "recorded_at"}
-
-
-@pytest.fixture
-def second_database_url(postgres_server: PostgresServer, migrated_template: str) -> Iterator[str]:
-    name = postgres_server.create(migrated_template)
-    yield postgres_server.url(name)
-    postgres_server.drop(name)
 
 
 def facts(url: str) -> dict[str, list[tuple[Any, ...]]]:

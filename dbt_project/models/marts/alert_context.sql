@@ -1,18 +1,7 @@
 with
 alerts as (
-    select
-        alerts.alert_id,
-        alerts.instrument_id,
-        alerts.detector,
-        alerts.severity,
-        instruments.venue,
-        {{ instrument_of('instruments') }} as instrument,
-        alerts.window_start,
-        alerts.last_window_start,
-        instruments.symbol
-    from {{ source('surveillance', 'alerts') }} as alerts
-    inner join {{ ref('stg_market__instruments') }} as instruments on alerts.instrument_id = instruments.instrument_id
-    where alerts.state <> 'retracted'
+    select * from {{ ref('stg_surveillance__alerts') }}
+    where state <> 'retracted'
 )
 
 select
@@ -21,7 +10,7 @@ select
     alerts.detector,
     alerts.severity,
     alerts.venue,
-    alerts.instrument,
+    {{ instrument_of('alerts') }} as instrument,
     alerts.window_start as alerted_at,
     windows.window_start,
     windows.window_start between alerts.window_start and alerts.last_window_start as is_inside,

@@ -1,13 +1,7 @@
 with
 alerts as (
-    select
-        alerts.*,
-        instruments.venue,
-        instruments.symbol,
-        {{ instrument_of('instruments') }} as instrument
-    from {{ source('surveillance', 'alerts') }} as alerts
-    inner join {{ ref('stg_market__instruments') }} as instruments on alerts.instrument_id = instruments.instrument_id
-    where alerts.state <> 'retracted'
+    select * from {{ ref('stg_surveillance__alerts') }}
+    where state <> 'retracted'
 ),
 
 told as (
@@ -17,7 +11,7 @@ told as (
         alerts.detector,
         alerts.severity,
         alerts.venue,
-        alerts.instrument,
+        {{ instrument_of('alerts') }} as instrument,
         alerts.window_start,
         facts.place,
         facts.name,

@@ -15,7 +15,7 @@ select
     alerts.venue,
     alerts.symbol,
     alerts.severity,
-    array_position(array['critical', 'warning', 'info'], alerts.severity) as priority,
+    {{ priority_of('alerts.severity') }} as priority,
     alerts.state,
     alerts.summary,
     alerts.score,

@@ -17,6 +17,7 @@ select
     alerts.peak_score,
     alerts.peak_window_start,
     alerts.summary,
+    alerts.evidence,
     alerts.evidence_level,
     alerts.completeness,
     alerts.model_id,

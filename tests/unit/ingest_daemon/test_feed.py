@@ -16,8 +16,10 @@ import pytest
 import websockets.asyncio.server as websockets
 from websockets.asyncio.server import ServerConnection
 
+from ingest_daemon import feed as module
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import Feed
+from ingest_daemon.handover import Handover
 from ingest_daemon.link import RECORDED
 from ingest_daemon.venues import VENUES, Credentials, Listing, VenueProtocol
 from tests.fake_venue import PATIENCE_S, FakeVenue
@@ -89,12 +91,12 @@ class Crowd(FakeVenue):
     def __init__(self) -> None:
         super().__init__({})
         self.sent = 0
-        self._crowd: set[ServerConnection] = set()
+        self.clients: set[ServerConnection] = set()
 
     async def send_for_ever(self) -> None:
         while True:
             await asyncio.sleep(0.001)
-            clients = list(self._crowd)
+            clients = list(self.clients)
             if clients:
                 text = trade(self.sent)
                 self.sent += 1
@@ -102,11 +104,11 @@ class Crowd(FakeVenue):
 
     async def _serve_client(self, connection: ServerConnection) -> None:
         self.received.append(str(await connection.recv()))
-        self._crowd.add(connection)
+        self.clients.add(connection)
         try:
             await connection.wait_closed()
         finally:
-            self._crowd.discard(connection)
+            self.clients.discard(connection)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:
@@ -527,6 +529,30 @@ async def test_a_new_socket_takes_over_with_every_trade_once_and_no_gap() -> Non
     assert [event.trade_id for event in sink.of(Trade)] == list(range(venue.sent))
     assert sink.of(FeedGap) == []
     assert feed.stats.state == "live"
+
+
+async def test_a_feed_that_ends_while_it_closes_its_old_socket_closes_the_new_one_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changes: list[Handover] = []
+
+    class Noted(Handover):
+        def __init__(self) -> None:
+            super().__init__()
+            changes.append(self)
+
+    monkeypatch.setattr(module, "Handover", Noted)
+    venue = Crowd()
+    async with venue.serve():
+        async with running(venue, Memory(), rotate_after_s=0.2, overlap_s=0.1):
+            sending = asyncio.create_task(venue.send_for_ever())
+            await eventually(lambda: bool(venue.clients))
+            (old,) = venue.clients
+            old.transport.pause_reading()  # it does not hear that it is to close, so that this takes a second
+            await eventually(lambda: bool(changes) and changes[0].is_over)
+        await eventually(lambda: venue.clients <= {old})
+        sending.cancel()
+        old.transport.resume_reading()
 
 
 async def test_a_stream_that_falls_silent_is_subscribed_to_anew_and_the_silence_is_a_gap() -> None:
