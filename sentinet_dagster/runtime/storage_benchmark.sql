@@ -241,8 +241,8 @@ from market.trades as trades
 inner join market.instruments as instruments on trades.instrument_id = instruments.instrument_id
 where
     instruments.symbol = 'B1-USDT'
-    and trades.time >= %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 - interval '30 seconds'
-    and trades.time < %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 + interval '30 seconds'
+    and trades.time >= %(middle)s::timestamptz - interval '30 seconds'
+    and trades.time < %(middle)s::timestamptz + interval '30 seconds'
 order by trades.time, trades.trade_id;
 
 -- name: ask_top_movers
@@ -273,8 +273,8 @@ where instruments.symbol = 'B1-USDT-PERP' and basis.bucket >= %(end)s::timestamp
 order by basis.bucket;
 
 -- name: ask_alert_outcomes
--- What became of 30 days' alerts, by detector and day.
-select detector, day, alerts, in_progress, closed, seconds_to_close_mean
+-- What became of 30 days' alerts, by detector and hour.
+select detector, hour, alerts, in_progress, closed, seconds_to_close_mean
 from rollup.alert_outcomes
-where day >= %(start)s::timestamptz
-order by day, detector;
+where hour >= %(start)s::timestamptz
+order by hour, detector;

@@ -15,7 +15,7 @@ closings as (
 select
     alerts.detector,
     alerts.detector_version,
-    date_bin('1 day', alerts.window_start, '1970-01-01 00:00:00+00') as day,
+    date_bin('1 hour', alerts.window_start, '1970-01-01 00:00:00+00') as hour,
     count(*) as alerts,
     count(*) filter (where alerts.state in ('open', 'acknowledged', 'escalated')) as in_progress,
     count(*) filter (where alerts.state = 'closed') as closed,
