@@ -15,7 +15,7 @@ belongs to the last `columns` columns of its input; the columns before them are 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -30,7 +30,7 @@ __all__ = [
     "Runs",
     "carry_forward",
     "divided",
-    "lagged_decile",
+    "lagged_deciles",
     "lagged_greatest",
     "lagged_moments",
     "lagged_range",
@@ -159,10 +159,10 @@ def _before(values: npt.NDArray[_Number], length: int, since: int, part: slice) 
     return np.ascontiguousarray(np.lib.stride_tricks.sliding_window_view(seen, length, axis=1))
 
 
-def lagged_decile(
-    values: Floats, broken: Flags, length: int, min_samples: int, columns: int, decile: int = 5
-) -> Floats:
-    """That decile, 5 the median, of the samples that `lagged_moments` would take.
+def lagged_deciles(
+    values: Floats, broken: Flags, length: int, min_samples: int, columns: int, deciles: Sequence[int]
+) -> list[Floats]:
+    """Those deciles, 5 the median and 10 the greatest, of the samples that `lagged_moments` would take.
 
     NaN with fewer than `min_samples` of them. One of the samples: where it lies between two, the lower.
     """
@@ -173,9 +173,9 @@ def lagged_decile(
         past[:, :, lag - 1] = np.where(whole, _lag(values, lag, columns), np.nan)
     past.sort(axis=2)  # NaN goes last
     samples = length - np.isnan(past).sum(axis=2)
-    place = decile * np.maximum(samples - 1, 0) // 10
-    found = np.take_along_axis(past, place[:, :, None], axis=2)[:, :, 0]
-    return np.where(samples >= min_samples, found, np.nan)
+    last = np.maximum(samples - 1, 0)[:, :, None]
+    found = (np.take_along_axis(past, decile * last // 10, axis=2)[:, :, 0] for decile in deciles)
+    return [np.where(samples >= min_samples, each, np.nan) for each in found]
 
 
 def z_score(values: Floats, past: Moments, min_samples: int) -> Floats:

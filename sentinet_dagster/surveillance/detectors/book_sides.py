@@ -10,7 +10,7 @@ what is usual there: a decile of the windows of the five minutes before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import polars as pl
@@ -24,7 +24,7 @@ from sentinet_dagster.surveillance.detectors.base import (
     strongest,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_decile
+from sentinet_dagster.surveillance.rolling import lagged_deciles
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["ORDER_LOOKBACK", "OrderThresholds", "judge_orders"]
@@ -52,7 +52,7 @@ def judge_orders(
     inputs: Inputs,
     thresholds: pl.DataFrame,
     orders: str,
-    past: Sequence[tuple[str, int]],
+    past: Mapping[str, Sequence[int]],
     more: pl.Expr,
     shown: Sequence[str | pl.Expr],
 ) -> pl.DataFrame:
@@ -63,12 +63,12 @@ def judge_orders(
     Args:
         thresholds: of a class that inherits from OrderThresholds.
         orders: the column with their size, base units: withdrawn_max or layered_max.
-        past: columns of a side, each with the decile of its past that is asked for; 10 is the greatest.
+        past: columns of a side, each with the deciles of its past that are asked for; 10 is the greatest.
         more: what else must hold of them.
         shown: the columns that are evidence: side, withdrawn_max, withdrawn_life_s (seconds), layered_max,
             layers, notional, depth_share, traded_near and opposite_traded (base units executed near the touch
-            against this side, and against the other); and of each (name, decile) of `past` name_d<decile> of
-            this side and opposite_name_d<decile> of the other, null while it warms up.
+            against this side, and against the other); and of each name and decile of `past` name_d<decile>
+            of this side and opposite_name_d<decile> of the other, null while it warms up.
     """
     usual = _usual(inputs, past)
     measured = (
@@ -95,25 +95,28 @@ def judge_orders(
     )
 
 
-def _usual(inputs: Inputs, past: Sequence[tuple[str, int]]) -> pl.DataFrame:
+def _usual(inputs: Inputs, past: Mapping[str, Sequence[int]]) -> pl.DataFrame:
     """What is usual at each side, in each window that is to be judged: <side>_<name>_d<decile>."""
     grid = inputs.grid(ORDER_LOOKBACK.windows)
     columns = grid.columns - _PAST
     broken = inputs.broken(grid)
-    seen = inputs.of_windows(grid, [f"{side}_{name}" for side, _ in _SIDES for name, _ in past])
-    deciles = {
-        f"{side}_{name}_d{decile}": lagged_decile(
-            seen[f"{side}_{name}"], broken, _PAST, _MIN_SAMPLES, columns, decile
+    of_a_side = {f"{side}_{name}": deciles for side, _ in _SIDES for name, deciles in past.items()}
+    seen = inputs.of_windows(grid, list(of_a_side))
+    usual = {
+        f"{name}_d{decile}": values
+        for name, deciles in of_a_side.items()
+        for decile, values in zip(
+            deciles,
+            lagged_deciles(seen[name], broken, _PAST, _MIN_SAMPLES, columns, deciles),
+            strict=True,
         )
-        for side, _ in _SIDES
-        for name, decile in past
     }
-    return grid.frame(deciles, columns)
+    return grid.frame(usual, columns)
 
 
-def _sides(windows: pl.DataFrame, past: Sequence[tuple[str, int]]) -> pl.DataFrame:
+def _sides(windows: pl.DataFrame, past: Mapping[str, Sequence[int]]) -> pl.DataFrame:
     """Two rows a window whose book was seen whole for a second at least, and whose mid is known."""
-    deciles = [f"{name}_d{decile}" for name, decile in past]
+    usual = [f"{name}_d{decile}" for name, deciles in past.items() for decile in deciles]
     seen = windows.filter(pl.col("flow_seconds") > 0, pl.col("mid_close") > 0)
     return pl.concat(
         seen.select(
@@ -124,8 +127,8 @@ def _sides(windows: pl.DataFrame, past: Sequence[tuple[str, int]]) -> pl.DataFra
             *(pl.col(f"{side}_{name}").cast(pl.Float64).alias(name) for name in _OF_A_SIDE),
             pl.col(f"{side}_depth_10bps").alias("depth"),
             pl.col(f"{other}_traded_near").fill_null(0.0).alias("opposite_traded"),
-            *(pl.col(f"{side}_{name}").alias(name) for name in deciles),
-            *(pl.col(f"{other}_{name}").alias(f"opposite_{name}") for name in deciles),
+            *(pl.col(f"{side}_{name}").alias(name) for name in usual),
+            *(pl.col(f"{other}_{name}").alias(f"opposite_{name}") for name in usual),
         )
         for side, other in _SIDES
     )

@@ -3,9 +3,9 @@
 What: within the window an order of at least 20 % of its side's depth within 10 bps, and 10,000 of quote
     currency, was withdrawn whole and untraded, having stood for less than 10 s; against the other side more
     than twice as much was executed as against its own; and both are held against the windows of the five
-    minutes before: the order was larger than in nine of ten, and either it or what was executed against the
-    other side was more than one and a half times as much as in any. `spoofing` tells the same by the best
-    prices alone, where no book is taken.
+    minutes before: the order was larger than in nine of ten, and the order times what was executed against
+    the other side was more than 1.75 times the greatest of the one times the greatest of the other.
+    `spoofing` tells the same by the best prices alone, where no book is taken.
 Evidence level: L2
 Blind: in the first 2.5 minutes after a start or a gap; where the venue's books are not taken as differences;
     to orders that stand longer than 10 s or are withdrawn in parts; where such orders are withdrawn all the
@@ -33,7 +33,6 @@ from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, O
 
 __all__ = ["BOOK_SPOOFING"]
 
-
 _NINTH: Final = 9  # the decile that nine windows of ten do not exceed
 _GREATEST: Final = 10
 
@@ -42,19 +41,21 @@ class BookSpoofingThresholds(OrderThresholds, frozen=True):
     """All must hold."""
 
     life_s: float = Field(default=10.0, gt=0, le=10)
-    usual_ratio: float = Field(default=1.5, ge=1)
-    """Of the order, or of what was executed against the other side, over the greatest of its past."""
+    usual_ratio: float = Field(default=1.75, ge=1)
+    """Of the order times what was executed against the other side, over the product of the greatest of both
+    in the windows of the five minutes before."""
 
 
 def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
-    greatest, most_executed = pl.col("withdrawn_max_d10"), pl.col("opposite_traded_near_d10")
+    usual, greatest = pl.col(f"withdrawn_max_d{_NINTH}"), pl.col(f"withdrawn_max_d{_GREATEST}")
+    most_executed = pl.col(f"opposite_traded_near_d{_GREATEST}")
     shown = (
         "side",
         "withdrawn_max",
         "withdrawn_life_s",
         "notional",
         "depth_share",
-        pl.col("withdrawn_max_d9").alias("usual"),
+        usual.alias("usual"),
         greatest.alias("greatest"),
         "traded_near",
         "opposite_traded",
@@ -63,10 +64,10 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     order, executed, ratio = pl.col("withdrawn_max"), pl.col("opposite_traded"), pl.col(limit("usual_ratio"))
     more = (
         (pl.col("withdrawn_life_s") < pl.col(limit("life_s")))
-        & (order > pl.col("withdrawn_max_d9"))
-        & ((order > ratio * greatest) | (executed > ratio * most_executed))
+        & (order > usual)
+        & (order * executed > ratio * greatest * most_executed)
     )
-    past = [("withdrawn_max", _NINTH), ("withdrawn_max", _GREATEST), ("traded_near", _GREATEST)]
+    past = {"withdrawn_max": [_NINTH, _GREATEST], "traded_near": [_GREATEST]}
     return judge_orders(inputs, thresholds, "withdrawn_max", past, more, shown)
 
 

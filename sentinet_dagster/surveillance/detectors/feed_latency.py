@@ -31,13 +31,14 @@ from sentinet_dagster.surveillance.detectors.base import (
     limit,
     verdicts,
 )
-from sentinet_dagster.surveillance.rolling import lagged_decile, lagged_greatest
+from sentinet_dagster.surveillance.rolling import lagged_deciles, lagged_greatest
 from sentinet_dagster.surveillance.schema import WINDOW
 
 __all__ = ["FEED_LATENCY"]
 
 _PAST: Final = 60
 _HELD: Final = 3  # windows
+_MEDIAN: Final = 5
 _MIN_SAMPLES: Final = 30
 _LOOKBACK: Final = Lookback(windows=(_PAST + _HELD) * WINDOW)
 
@@ -55,8 +56,13 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     columns = grid.columns - _PAST - _HELD
     latency = inputs.of_windows(grid, ["latency_ms_mean"])["latency_ms_mean"]
     # Held against the past of the first of the three, so that they do not raise it.
-    usual = lagged_decile(
-        latency[:, : -_HELD + 1], inputs.broken(grid)[:, : -_HELD + 1], _PAST, _MIN_SAMPLES, columns
+    (usual,) = lagged_deciles(
+        latency[:, : -_HELD + 1],
+        inputs.broken(grid)[:, : -_HELD + 1],
+        _PAST,
+        _MIN_SAMPLES,
+        columns,
+        [_MEDIAN],
     )
     late = -lagged_greatest(np.where(np.isnan(latency), np.inf, -latency), _HELD, columns)
     frame = grid.frame(

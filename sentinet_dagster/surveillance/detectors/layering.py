@@ -30,8 +30,7 @@ from sentinet_dagster.surveillance.detectors.book_sides import ORDER_LOOKBACK, O
 
 __all__ = ["LAYERING"]
 
-
-_MEDIAN: Final = 5
+_MEDIAN: Final = 5  # the decile
 
 
 class LayeringThresholds(OrderThresholds, frozen=True):
@@ -49,14 +48,14 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
         "layered_max",
         "notional",
         "depth_share",
-        pl.col("layered_max_d5").alias("usual"),
+        pl.col(f"layered_max_d{_MEDIAN}").alias("usual"),
         "traded_near",
         "opposite_traded",
     )
     more = (pl.col("layers") >= pl.col(limit("layers"))) & (
-        pl.col("layered_max") > pl.col(limit("usual_ratio")) * pl.col("layered_max_d5")
+        pl.col("layered_max") > pl.col(limit("usual_ratio")) * pl.col(f"layered_max_d{_MEDIAN}")
     )
-    return judge_orders(inputs, thresholds, "layered_max", [("layered_max", _MEDIAN)], more, shown)
+    return judge_orders(inputs, thresholds, "layered_max", {"layered_max": [_MEDIAN]}, more, shown)
 
 
 def _summary(symbol: str, finding: Evidence) -> str:

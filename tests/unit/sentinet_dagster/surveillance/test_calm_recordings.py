@@ -51,8 +51,8 @@ INSTRUMENTS: Final = [
 
 WINDOWS: Final = 484  # of 6 and of 2 instruments
 # Findings and alerts of each detector over both days; who is not named: none.
-FINDINGS: Final[Mapping[str, int]] = {"spoofing": 12, "book_spoofing": 1, "layering": 1}
-ALERTS: Final[Mapping[str, int]] = {"spoofing": 5, "book_spoofing": 1, "layering": 1}
+FINDINGS: Final[Mapping[str, int]] = {"spoofing": 12, "layering": 1}
+ALERTS: Final[Mapping[str, int]] = {"spoofing": 5, "layering": 1}
 WITH_VERDICTS: Final = {
     "book_spoofing",
     "depth_stress",

@@ -10,7 +10,7 @@ import pytest
 from sentinet_dagster.surveillance.rolling import (
     Runs,
     carry_forward,
-    lagged_decile,
+    lagged_deciles,
     lagged_moments,
     lagged_range,
     lagged_sums,
@@ -55,8 +55,7 @@ def test_moments_and_deciles_are_of_the_samples_since_the_last_break() -> None:
     values = np.where(random.random((4, 40)) < 0.1, np.nan, random.normal(100, 1, (4, 40)))
     broken = random.random((4, 40)) < 0.08
     moments = lagged_moments(values, broken, 8, 30)
-    medians = lagged_decile(values, broken, 8, 3, 30)
-    ninths = lagged_decile(values, broken, 8, 3, 30, 9)
+    medians, ninths, greatest = lagged_deciles(values, broken, 8, 3, 30, [5, 9, 10])
     for row in range(4):
         for column in range(30):
             samples = past_of(values, broken, row, column + 10, 8)
@@ -69,6 +68,8 @@ def test_moments_and_deciles_are_of_the_samples_since_the_last_break() -> None:
             assert medians[row, column] == pytest.approx(middle, nan_ok=True)
             high = sorted(samples)[(len(samples) - 1) * 9 // 10] if len(samples) >= 3 else NAN
             assert ninths[row, column] == pytest.approx(high, nan_ok=True)
+            most = max(samples) if len(samples) >= 3 else NAN
+            assert greatest[row, column] == pytest.approx(most, nan_ok=True)
 
 
 def test_z_score_needs_samples_and_a_past_that_moved() -> None:
