@@ -90,8 +90,8 @@ def test_without_a_past_nothing_is_beyond_it() -> None:
 @pytest.mark.parametrize("step", [1, 7, 45])
 def test_in_pieces_it_says_what_it_says_at_once(step: int) -> None:
     """Each piece sees of the past what a run reads: the windows of the look-back, and no other columns."""
-    random, count = np.random.default_rng(5), 240
-    rising = np.linspace(3, 12, count)
+    random, count = np.random.default_rng(5), 480
+    rising = np.linspace(3, 25, count)
     orders, executed = (np.exp(random.normal(rising, 1, (2, count))) for _ in range(2))
     rows = [
         {
