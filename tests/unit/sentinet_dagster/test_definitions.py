@@ -79,6 +79,8 @@ VIEWS = {
     "rollup/judging_backlog": ["surveillance/windows"],
     "rollup/check_status": ["surveillance/windows"],
     "rollup/relation_sizes": ["ops/storage"],
+    "rollup/relation_sizes_1h": ["ops/dagster_runs"],
+    "rollup/dagster_runs_1h": ["ops/dagster_runs"],
     NAMES: [INSTRUMENTS],
     "rollup/stg_surveillance__alerts": [INSTRUMENTS, "surveillance/alerts"],
     "rollup/stg_surveillance__incidents": ["surveillance/alerts"],
@@ -92,6 +94,7 @@ VIEWS = {
 DASHBOARDS = {
     "superset/data_quality_and_operations": [
         "rollup/check_status",
+        "rollup/dagster_runs_1h",
         "rollup/feed_quality",
         "rollup/feed_status",
         "rollup/feed_troubles",
@@ -99,6 +102,7 @@ DASHBOARDS = {
         "rollup/judging_backlog",
         "rollup/judging_latency_1m",
         "rollup/relation_sizes",
+        "rollup/relation_sizes_1h",
     ],
     "superset/liquidity_and_derivatives": [
         "rollup/basis_monitor",
