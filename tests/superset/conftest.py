@@ -30,8 +30,9 @@ from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
 from sentinet_dagster.runtime.superset_server import ENVIRONMENT, WORKERS, Secrets, database_url, install
 from sentinet_dagster.runtime.venue_history import write_history
+from sentinet_dagster.superset.screen import open_browser
 from tests.e2e.command import SENTINET, ask, environment_of, processes_of
-from tests.superset.chromium import CannotRunError, open_browser
+from tests.superset.chromium import CannotRunError, find_chromium
 from tests.superset.pages import Analyst
 
 HISTORY_US = 50 * 60_000_000
@@ -158,10 +159,11 @@ def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     try:
-        with open_browser() as opened:
-            yield opened
+        program = find_chromium()
     except CannotRunError as reason:
         pytest.skip(f"no browser: {reason}")
+    with open_browser(program) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

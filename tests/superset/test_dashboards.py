@@ -10,6 +10,7 @@ from playwright.sync_api import Browser
 from sentinet_dagster.superset.access import make_user
 from sentinet_dagster.superset.bundle import Chart, Dashboard, identifier, read_bundle
 from sentinet_dagster.superset.client import Superset
+from sentinet_dagster.superset.pictures import file_name, shrink
 from sentinet_dagster.superset.questions import choices, filters_of, queries, time_range
 from tests.superset.conftest import Sentinet
 from tests.superset.pages import PICTURES, Analyst
@@ -38,9 +39,10 @@ def test_every_visible_chart_shows_a_result_and_no_way_to_edit_it(
     assert analyst.page.get_by_role("button", name="Edit dashboard").count() == 0
     seen: set[str] = set()
     complaints = []
-    for number, tab in enumerate(analyst.tabs()):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    for tab in analyst.tabs():
         charts = analyst.settled()
-        analyst.picture(PICTURES / f"{slug}_{number}.png")
+        (PICTURES / file_name(slug, tab)).write_bytes(shrink(analyst.picture()))
         broken = [
             chart
             for chart in charts
