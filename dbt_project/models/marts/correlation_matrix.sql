@@ -34,16 +34,32 @@ everything as (
     select * from both_ways
     union all
     select * from themselves
+),
+
+-- Every instrument is on both sides: whether a symbol is on one venue alone can be told from either.
+named as (
+    select
+        *,
+        symbol || case
+            when min(venue) over of_symbol = max(venue) over of_symbol then '' else ' · ' || venue
+        end as node,
+        other_symbol || case
+            when min(other_venue) over of_other = max(other_venue) over of_other then '' else ' · ' || other_venue
+        end as other_node
+    from everything
+    window of_symbol as (partition by symbol), of_other as (partition by other_symbol)
 )
 
 select
-    everything.window_start,
-    everything.venue,
-    {{ instrument_of('everything') }} as instrument,
-    everything.other_venue,
-    everything.other_symbol || ' · ' || everything.other_venue as other_instrument,
-    everything.correlation,
-    everything.correlation_slow,
-    abs(coalesce(everything.correlation_slow, everything.correlation)) as strength,
-    everything.is_first
-from everything
+    named.window_start,
+    named.venue,
+    {{ instrument_of('named') }} as instrument,
+    named.other_venue,
+    named.other_symbol || ' · ' || named.other_venue as other_instrument,
+    named.node,
+    named.other_node,
+    named.correlation,
+    named.correlation_slow,
+    abs(coalesce(named.correlation_slow, named.correlation)) as strength,
+    named.is_first
+from named

@@ -73,6 +73,38 @@ _TOKENS = {
 THEME_DEFAULT = {"token": _TOKENS, "algorithm": "dark"}
 THEME_DARK = None  # there is no light one to switch to
 
+# Of heatmaps, in the colours of the dashboards. A Superset without them falls back to a scheme of its own.
+EXTRA_SEQUENTIAL_COLOR_SCHEMES = [
+    {
+        "id": "sentinetWhole",
+        "label": "Sentinet: missing to whole",
+        "description": "",
+        "isDiverging": False,
+        "colors": ["#ff0055", "#ffaa00", "#00ff88"],
+    },
+    {
+        "id": "sentinetPlenty",
+        "label": "Sentinet: little to plenty",
+        "description": "",
+        "isDiverging": False,
+        "colors": ["#161d28", "#0088ff", "#00ff88"],
+    },
+    {
+        "id": "sentinetHeat",
+        "label": "Sentinet: calm to critical",
+        "description": "",
+        "isDiverging": False,
+        "colors": ["#161d28", "#0088ff", "#ffaa00", "#ff0055"],
+    },
+    {
+        "id": "sentinetSigned",
+        "label": "Sentinet: against to with",
+        "description": "",
+        "isDiverging": True,
+        "colors": ["#ff0055", "#161d28", "#0088ff"],
+    },
+]
+
 # Candles and the network are SVG that a Handlebars template draws of numbers.
 HTML_SANITIZATION_SCHEMA_EXTENSIONS = {
     "tagNames": [
