@@ -6,5 +6,5 @@ select
     duplicates,
     bytes,
     committed_at,
-    extract(epoch from committed_at - max_received_at)::double precision as delay_s
+    case when not is_replay then extract(epoch from committed_at - max_received_at)::double precision end as delay_s
 from {{ source('ops', 'ingest_batches') }}
