@@ -5,7 +5,9 @@ What: less than 500,000 of quote currency rests within 10 bps of the mid, both s
     absolute numbers alone would fire for ever on a small coin; the share alone on a book ten times as deep.
 Evidence level: L2
 Blind: in the first 2.5 minutes after a start or a gap; to depth beyond the levels that the venue sends; where
-    the quote currency is no dollar, set the numbers for the instrument.
+    the quote currency is no dollar, set the numbers for the instrument. Where the spread is usually as wide
+    as the band, or wider, what lies within the band depends on the touch and is no measure of the book:
+    `spread_stress` looks there.
 Example: of 2.1 million within 10 bps of BTC-USDT 150,000 are left.
 Source: the product's first specification (issue 6): depth within 10 bps below 500,000 and 200,000 dollars.
 
@@ -39,6 +41,7 @@ __all__ = ["DEPTH_STRESS"]
 _PAST: Final = 60
 _HELD: Final = 2
 _MIN_SAMPLES: Final = 30
+_BAND_BPS: Final = 10.0  # of the depths
 _LOOKBACK: Final = Lookback(windows=(_PAST + _HELD) * WINDOW)
 
 
@@ -54,11 +57,14 @@ def _detect(inputs: Inputs, thresholds: pl.DataFrame) -> pl.DataFrame:
     """The score is the missing share of the usual depth."""
     grid = inputs.grid(_LOOKBACK.windows)
     columns = grid.columns - _PAST - _HELD
-    seen = inputs.of_windows(grid, ["bid_depth_10bps", "ask_depth_10bps"])
+    seen = inputs.of_windows(grid, ["bid_depth_10bps", "ask_depth_10bps", "spread_bps_mean"])
     depth = seen["bid_depth_10bps"] + seen["ask_depth_10bps"]
     early = slice(None, 1 - _HELD)
-    past = lagged_moments(depth[:, early], inputs.broken(grid)[:, early], _PAST, columns)
-    usual = np.where(past.samples >= _MIN_SAMPLES, past.mean, np.nan)
+    broken = inputs.broken(grid)[:, early]
+    past = lagged_moments(depth[:, early], broken, _PAST, columns)
+    spread_bps = lagged_moments(seen["spread_bps_mean"][:, early], broken, _PAST, columns).mean
+    measures = (past.samples >= _MIN_SAMPLES) & ~(spread_bps >= _BAND_BPS)
+    usual = np.where(measures, past.mean, np.nan)
     # The greatest of the two windows: both must be thin.
     held = lagged_greatest(np.where(np.isnan(depth), np.inf, depth), _HELD, columns)
     held = np.where(np.isinf(held), np.nan, held)
@@ -85,7 +91,7 @@ def _summary(symbol: str, finding: Evidence) -> str:
 
 DEPTH_STRESS = Detector(
     name="depth_stress",
-    version=1,
+    version=2,
     evidence_level="L2",
     lookback=_LOOKBACK,
     thresholds=DepthStressThresholds,
