@@ -74,7 +74,7 @@ check: lint ## Everything CI runs: lint, then pytest (PYTEST_ARGS='-k view')
 	$(BIN)/pytest $(PYTEST_ARGS)
 
 .PHONY: test-superset
-test-superset: $(DEV_STAMP) ## Of the checks those of dashboards: a real Superset, a real browser; pictures in test-artifacts/
+test-superset: $(DEV_STAMP) ## The dashboards' checks alone: a real Superset, a real browser; pictures in test-artifacts/
 	$(BIN)/pytest tests/superset
 
 .PHONY: test

@@ -62,7 +62,6 @@
         reads = excluded.reads,
         bucket_width = excluded.bucket_width,
         look_ahead = excluded.look_ahead,
-        refreshed_to = null,
         refreshed_at = null;
     with recursive
     touched as (

@@ -241,8 +241,8 @@ from market.trades as trades
 inner join market.instruments as instruments on trades.instrument_id = instruments.instrument_id
 where
     instruments.symbol = 'B1-USDT'
-    and trades.time >= %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 - interval '30 seconds'
-    and trades.time < %(start)s::timestamptz + (%(end)s::timestamptz - %(start)s::timestamptz) / 2 + interval '30 seconds'
+    and trades.time >= %(middle)s::timestamptz - interval '30 seconds'
+    and trades.time < %(middle)s::timestamptz + interval '30 seconds'
 order by trades.time, trades.trade_id;
 
 -- name: ask_top_movers

@@ -141,13 +141,15 @@ async def test_with_the_spool_on_the_same_full_disk_the_venue_is_held_back(
 
 
 def end_for_want_of_room(disk: Disk, server: Server) -> None:
-    """The log that is written ahead cannot grow: the server gives up, and its recovery does, too."""
+    """The log that is written ahead cannot grow: the server gives up, and its recovery does, too.
+
+    It does so as soon as the next segment is asked for: by the switch, what follows, or a process of its own.
+    """
     disk.fill()
     with psycopg.connect(server.url(), autocommit=True) as owner:
         owner.execute("create table public.filler ()")
-        owner.execute("select pg_switch_wal()")
         with pytest.raises(psycopg.OperationalError):
-            owner.execute("drop table public.filler")
+            owner.execute("select pg_switch_wal(); drop table public.filler")
     psutil.wait_procs([psutil.Process(server.pid)] if psutil.pid_exists(server.pid) else [], timeout=60)
     assert embedded(disk).running() is None
 

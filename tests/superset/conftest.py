@@ -9,7 +9,6 @@ failure.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -125,9 +124,7 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
     """The last fifty minutes of a simulated market with its abuses, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        config = render_config(folder / "config", nobody.getsockname()[1])
+    config = render_config(folder / "config", venue_port=1)  # where nobody listens
     told = {ENVIRONMENT: str(superset_folder), WORKERS: "1"}
     environment = environment_of(folder / "home", SENTINET_CONFIG_DIR=str(config), **told)
     end_us = int(time.time()) * 1_000_000
