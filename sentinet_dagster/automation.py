@@ -43,7 +43,7 @@ __all__ = [
     "check_quality_daily",
     "judge_windows",
     "maintain_storage_daily",
-    "prune_runs_hourly",
+    "prune_runs",
     "publish_dashboards",
     "retrain_models_daily",
 ]
@@ -95,12 +95,13 @@ maintain_storage_daily = define_asset_job(
 )
 
 
-prune_runs_hourly = define_asset_job(
-    "prune_runs_hourly",
+prune_runs = define_asset_job(
+    "prune_runs",
     selection=AssetSelection.assets(*DAGSTER_ASSETS).without_checks(),
     executor_def=in_process_executor,
     run_tags={"dagster/max_runtime": "3600"},
-    description="Delete old runs of micro-batches with their events and logs, but each partition's newest.",
+    description="Count runs and sizes; delete old runs of micro-batches, with events and logs, but each"
+    " partition's newest.",
 )
 
 
@@ -154,12 +155,12 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
-prune_runs_hourly_schedule = ScheduleDefinition(
-    job=prune_runs_hourly,
-    cron_schedule="25 * * * *",
+prune_runs_schedule = ScheduleDefinition(
+    job=prune_runs,
+    cron_schedule="5-59/10 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Twenty-five past the hour.",
+    description="Every ten minutes: what an operator sees of runs and storage is as old.",
 )
 
 maintain_storage_daily_schedule = ScheduleDefinition(
@@ -175,7 +176,7 @@ JOBS: Final = [
     retrain_models_daily,
     check_judgement_hourly,
     check_quality_daily,
-    prune_runs_hourly,
+    prune_runs,
     maintain_storage_daily,
     publish_dashboards,
 ]
@@ -183,6 +184,6 @@ SCHEDULES: Final = [
     retrain_models_daily_schedule,
     check_judgement_hourly_schedule,
     check_quality_daily_schedule,
-    prune_runs_hourly_schedule,
+    prune_runs_schedule,
     maintain_storage_daily_schedule,
 ]

@@ -26,7 +26,7 @@ KEPT: Final[Mapping[str, timedelta]] = {
     "refresh_rollups_minutely": timedelta(hours=1),
     "check_judgement_hourly": timedelta(days=7),
     "check_rollups_hourly": timedelta(days=7),
-    "prune_runs_hourly": timedelta(days=1),
+    "prune_runs": timedelta(days=1),
 }
 """For how long a job's successful runs are kept after their end; its newest, and that of each partition, for
 ever. The daily jobs' runs stay. At least an hour: what goes then ended in an hour that was counted whole.

@@ -149,7 +149,7 @@ def test_the_job_prunes_and_keeps_what_there_was_and_what_it_takes(
     monkeypatch.setattr("sentinet_dagster.assets.dagster_runs.KEPT", {"judge": timedelta(0)})
     runs = [run(instance, "05:00") for _ in range(3)]
     for _ in range(2):
-        result = sentinet.resolve_job_def("prune_runs_hourly").execute_in_process(instance=instance)
+        result = sentinet.resolve_job_def("prune_runs").execute_in_process(instance=instance)
         assert result.success
     assert set(runs) & there(instance) == {runs[-1]}
     first, second = (
@@ -169,7 +169,7 @@ def test_the_job_prunes_and_keeps_what_there_was_and_what_it_takes(
         growing = connection.execute("select relation from ops.sizes()").fetchall()
     assert counted == [
         ("judge", "success", 3, True, True),
-        ("prune_runs_hourly", "success", 1, True, True),
+        ("prune_runs", "success", 1, True, True),
     ]
     assert bytes_of.keys() == {relation for (relation,) in growing} | {"dagster.database", "dagster.files"}
     assert all(size > 0 for size in bytes_of.values())
@@ -179,5 +179,5 @@ def test_the_job_prunes_and_keeps_what_there_was_and_what_it_takes(
 
 
 def sentinet_asset_key() -> Any:
-    (key,) = sentinet.resolve_job_def("prune_runs_hourly").asset_layer.executable_asset_keys
+    (key,) = sentinet.resolve_job_def("prune_runs").asset_layer.executable_asset_keys
     return key

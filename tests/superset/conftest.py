@@ -141,7 +141,7 @@ def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         )
         running.take_decisions()
         running.run("check_judgement_hourly")
-        running.run("prune_runs_hourly")
+        running.run("prune_runs")
         running.ask("rollups", "refresh")
         yield running
     finally:

@@ -169,7 +169,7 @@ JOBS = {
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
     "check_quality_daily": [],
-    "prune_runs_hourly": ["ops/dagster_runs"],
+    "prune_runs": ["ops/dagster_runs"],
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
     "maintain_storage_daily": ["ops/storage"],
@@ -180,7 +180,7 @@ SCHEDULES = {
     "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
     "check_quality_daily_schedule": ("20 2 * * *", "check_quality_daily"),
-    "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
+    "prune_runs_schedule": ("5-59/10 * * * *", "prune_runs"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
