@@ -16,6 +16,7 @@ from dagster import (
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
     schedule,
@@ -35,6 +36,7 @@ from sentinet_dagster.assets.soundness import (
 from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
+from sentinet_dagster.runs import is_underway
 
 __all__ = [
     "JOBS",
@@ -155,13 +157,20 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
-prune_runs_schedule = ScheduleDefinition(
+
+@schedule(
     job=prune_runs,
     cron_schedule="5-59/10 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Every ten minutes: what an operator sees of runs and storage is as old.",
+    description="Every ten minutes, one run at a time: what an operator sees of runs and storage is as old.",
 )
+def prune_runs_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """After a time away there may be more to delete than ten minutes do."""
+    if is_underway(context.instance, prune_runs.name):
+        return SkipReason("The run before is still at it.")
+    return RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
 
 maintain_storage_daily_schedule = ScheduleDefinition(
     job=maintain_storage_daily,

@@ -49,10 +49,11 @@ class Pruned(NamedTuple):
 
 
 def ended_runs(instance: DagsterInstance, since: datetime) -> Iterator[Ended]:
-    """The runs of any job that ended from `since` on, which has an offset; the newest first."""
+    """The runs of any job that ended from `since` on, which has an offset; the newest made first."""
     statuses = [DagsterRunStatus.SUCCESS, *_UNSUCCESSFUL]
-    # A run's last change is its end or later. The filter leaves out what changed at the very moment.
-    earlier = since - timedelta(seconds=1)
+    # A run's last change is its end or later. The filter leaves out what changed at the very moment, and an
+    # offset, too: Dagster's own times are UTC.
+    earlier = since.astimezone(UTC) - timedelta(seconds=1)
     for record in _records(instance, RunsFilter(statuses=statuses, updated_after=earlier)):
         run, ended_at = record.dagster_run, _moment(record.end_time)
         if ended_at is not None and ended_at >= since:
@@ -113,7 +114,7 @@ def _moment(seconds: float | None) -> datetime | None:
 
 
 def _records(instance: DagsterInstance, wanted: RunsFilter) -> Iterator[RunRecord]:
-    """The runs that are wanted, newest first. Nothing is deleted meanwhile: the cursor is a run."""
+    """The runs that are wanted, newest first. Nothing may be deleted meanwhile: the cursor is a run."""
     cursor = None
     while page := instance.get_run_records(wanted, limit=_PAGE, cursor=cursor):
         yield from page

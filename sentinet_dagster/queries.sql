@@ -401,11 +401,9 @@ select
     coalesce(pg_total_relation_size(to_regclass('job_ticks')), 0) as ticks;
 
 -- name: runs_counted_from
--- The hour from which on runs are to be counted: the last one that was counted, which may have gone on since; before the
--- first, the one before this: of an earlier one, runs may be gone. One row.
-select coalesce(
-    max(hour), date_bin('1 hour', clock_timestamp(), '1970-01-01 00:00:00+00') - interval '1 hour'
-) as since
+-- The hour from which on runs are to be counted: the one before the last that was counted, as a run may be seen late;
+-- before the first, the one before this: of an earlier one, runs may be gone. One row.
+select coalesce(max(hour), date_bin('1 hour', clock_timestamp(), '1970-01-01 00:00:00+00')) - interval '1 hour' as since
 from ops.runs_1h;
 
 -- name: count_runs

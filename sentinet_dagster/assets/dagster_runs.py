@@ -1,4 +1,5 @@
-"""`ops/dagster_runs`: Dagster's own data, which a micro-batch every five seconds makes grow, kept small.
+"""`ops/dagster_runs`: Dagster's own data, which a micro-batch every five seconds makes grow, kept small, and
+what an operator asks of runs and of what is on the disk.
 
 What lives here: for how long the runs of each job are kept, what is remembered of those that go
 (`ops.runs_1h`), sizes (`ops.sizes_1h`). What never does: the choice among runs (`pruning.py`), percentiles
@@ -39,7 +40,7 @@ _ALL: Final = datetime(1970, 1, 1, tzinfo=UTC)
     key=AssetKey(["ops", "dagster_runs"]),
     description="How many runs of each job ended in each hour, how and how fast, and what is on the disk."
     " Then old runs of the jobs that run often are deleted, with events and logs.",
-    metadata={"dagster/table_name": "ops.runs_1h"},
+    metadata={"dagster/table_name": "ops.runs_1h", "also written": "ops.sizes_1h"},
     kinds={"postgres"},
     owners=["team:surveillance"],
     group_name="ops",
@@ -69,7 +70,8 @@ def dagster_runs(
 
 
 def _count(instance: DagsterInstance, timescale: Timescale) -> int:
-    """Keep what there is to say of the runs that have ended since the last count; how many they are."""
+    """Keep what there is to say of the runs that ended in the last hours counted, or since; how many they
+    are."""
     (counted,) = timescale.fetch("runs_counted_from")
     runs = [_as_counted(run) for run in ended_runs(instance, counted["since"])]
     timescale.fetch("count_runs", runs=json.dumps(runs))
@@ -89,9 +91,16 @@ def _as_counted(run: Ended) -> dict[str, str | float | None]:
 def _sizes(instance: DagsterInstance, dagster_database: Timescale) -> dict[str, int]:
     """Bytes."""
     (sizes,) = dagster_database.fetch("dagster_sizes")
-    files = Path(instance.storage_directory()).rglob("*")
-    sizes["files"] = sum(file.stat().st_blocks * 512 for file in files if file.is_file())
+    sizes["files"] = sum(map(_on_disk, Path(instance.storage_directory()).rglob("*")))
     return sizes
+
+
+def _on_disk(file: Path) -> int:
+    """Bytes; none where a run's end has just taken it away."""
+    try:
+        return file.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 DAGSTER_ASSETS: Final = [dagster_runs]

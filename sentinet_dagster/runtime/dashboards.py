@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["problems", "publish", "screenshots"]
 
-_PATIENCE_S: Final = 120.0
+_PATIENCE_S: Final = 180.0
 _CHROMIUMS: Final = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -96,4 +96,4 @@ def screenshots(target: Target, folder: Path) -> Iterator[Picture]:
     except (SupersetError, NotShown, BrowserError) as error:
         raise ProcessFailed("superset", str(error).splitlines()[0]) from None
     except OSError as error:
-        raise UserError(f"{folder}: {error.strerror}: want a folder that can be written") from None
+        raise UserError(f"{folder}: {error.strerror or error}: want a folder that can be written") from None

@@ -38,7 +38,7 @@ def take_pictures(viewer: Viewer, slugs: Iterable[str], folder: Path) -> Iterato
         folder: where the pictures go; it is made.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: the folder, or a file in it, cannot be written.
         NotShown, playwright.sync_api.Error: a dashboard does not come up.
     """
     folder.mkdir(parents=True, exist_ok=True)

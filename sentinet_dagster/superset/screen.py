@@ -11,7 +11,9 @@ time. Importing this needs Playwright, of the extra `screenshots`.
 
 from __future__ import annotations
 
+import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,15 +21,16 @@ from pathlib import Path
 from typing import Final
 
 from playwright.sync_api import Browser, FloatRect, Page, ViewportSize, sync_playwright
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 __all__ = ["NotShown", "Shown", "Viewer", "open_browser"]
 
 _WINDOW: Final[ViewportSize] = {"width": 1600, "height": 3600}
 _MARGIN: Final = 24
 _STEP_MS: Final = 250
-# A container's Chromium, which asks nobody for anything.
+# A Chromium which asks nobody for anything.
 _FLAGS: Final = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 )  # fmt: skip
 
@@ -93,13 +96,16 @@ class Shown:
 
 @contextmanager
 def open_browser(program: Path) -> Iterator[Browser]:
-    """A Chromium until the block ends. Playwright's own browsers are not downloaded.
+    """A Chromium until the block ends, in its sandbox unless root starts it, which Chromium refuses.
+    Playwright's own browsers are not downloaded.
 
     Raises:
         playwright.sync_api.Error: the program does not start.
     """
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=_FLAGS)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=_FLAGS, chromium_sandbox=os.geteuid() != 0
+        )
         try:
             yield browser
         finally:
@@ -125,10 +131,15 @@ class Viewer:
         self.page.wait_for_url(re.compile("/welcome/"))
 
     def open(self, slug: str) -> None:
-        """Go to a dashboard; its first tab is shown."""
+        """Go to a dashboard; its first tab is shown. Raises NotShown: it is not there, or shows no chart."""
         self.page.goto(f"{self.url}/superset/dashboard/{slug}/")
-        self.page.wait_for_selector('[data-test="dashboard-header-container"]')
-        self.page.wait_for_selector(".chart-slice")
+        try:
+            self.page.wait_for_selector('[data-test="dashboard-header-container"]')
+            self.page.wait_for_selector(".chart-slice")
+        except PlaywrightTimeout:
+            raise NotShown(
+                f"the dashboard {slug} shows no chart: `sentinet dashboards publish` puts it there"
+            ) from None
 
     def tabs(self) -> Iterator[str]:
         """Each tab of the dashboard in turn, shown; one without a name where there are none."""
@@ -161,11 +172,11 @@ class Viewer:
 
     def until(self, holds: Callable[[], bool], what: str) -> None:
         """Wait until what a person would wait for is so. The browser works meanwhile. Raises NotShown."""
-        for _ in range(int(self.patience_s * 1000) // _STEP_MS):
-            if holds():
-                return
+        deadline = time.monotonic() + self.patience_s
+        while not holds():
+            if time.monotonic() > deadline:
+                raise NotShown(f"after {self.patience_s:g} s it is not so that {what}")
             self.page.wait_for_timeout(_STEP_MS)
-        raise NotShown(f"after {self.patience_s:g} s it is not so that {what}")
 
     def picture(self) -> bytes:
         """A PNG of the screen, once nothing moves any more, without the empty rest of the tall window.
@@ -180,11 +191,12 @@ class Viewer:
             "width": _WINDOW["width"],
             "height": min(bottom, _WINDOW["height"]),
         }
-        shots = [self.page.screenshot(clip=clip)]
+        shot = b""
 
         def is_still() -> bool:
-            shots.append(self.page.screenshot(clip=clip))
-            return shots[-1] == shots[-2]
+            nonlocal shot
+            before, shot = shot, self.page.screenshot(clip=clip)
+            return before == shot
 
         self.until(is_still, "the picture is still")
-        return shots[-1]
+        return shot

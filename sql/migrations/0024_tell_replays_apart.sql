@@ -2,7 +2,7 @@
 -- their age out. That function is as before but for this.
 alter table ops.ingest_batches add column is_replay boolean not null default false;
 comment on column ops.ingest_batches.is_replay is
-'Written by `sentinet replay`: max_received_at is when it was recorded.';
+'Taken in from a recording: max_received_at is when it was recorded. Before this column, false of all.';
 
 create or replace function ops.latency(since timestamptz, until timestamptz)
 returns table (

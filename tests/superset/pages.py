@@ -8,9 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Request, Response, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
-from sentinet_dagster.superset.screen import Viewer
+from sentinet_dagster.superset.screen import NotShown, Viewer
 from tests.conftest import REPOSITORY
 
 PICTURES: Path = REPOSITORY / "test-artifacts" / "dashboards"
@@ -51,10 +50,10 @@ class Analyst(Viewer):
         self.troubles.clear()
         try:
             super().open(slug)
-        except PlaywrightTimeout as late:
+        except NotShown as late:
             self.page.screenshot(path=PICTURES / f"{slug}_not_shown.png")
             raise AssertionError(
-                f"{slug} is not shown: waiting for {sorted(self.underway)}; troubles: {self.troubles}; {late}"
+                f"{late}; waiting for {sorted(self.underway)}; troubles: {self.troubles}"
             ) from late
 
     def choose(self, filter_name: str, value: str) -> None:

@@ -40,12 +40,8 @@ everything as (
 named as (
     select
         *,
-        symbol || case
-            when min(venue) over of_symbol = max(venue) over of_symbol then '' else ' · ' || venue
-        end as node,
-        other_symbol || case
-            when min(other_venue) over of_other = max(other_venue) over of_other then '' else ' · ' || other_venue
-        end as other_node
+        {{ shortest_name('symbol', 'venue', 'of_symbol') }} as node,
+        {{ shortest_name('other_symbol', 'other_venue', 'of_other') }} as other_node
     from everything
     window of_symbol as (partition by symbol), of_other as (partition by other_symbol)
 )

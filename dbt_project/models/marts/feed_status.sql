@@ -47,10 +47,7 @@ select
     coalesce(minutes.rows, 0) / 60.0::double precision as rows_per_s,
     last_batch.committed_at as last_committed_at,
     extract(epoch from now() - last_batch.committed_at)::double precision as silent_s,
-    case
-        when not last_batch.is_replay
-            then extract(epoch from last_batch.committed_at - last_batch.max_received_at)::double precision
-    end as delay_s,
+    {{ delay_of('last_batch') }} as delay_s,
     coalesce(gaps.gaps, 0) as gaps_1h,
     coalesce(refused.frames, 0)::bigint as refused_frames_1h
 from venues
