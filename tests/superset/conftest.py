@@ -1,5 +1,4 @@
-"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market and a
-minute of it live.
+"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market.
 
 Superset's environment is kept in the tests' cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
 All else is new and goes. Where no package registry answers, or there is no Chromium and no way to get it,
@@ -28,15 +27,13 @@ from sentinet_dagster.runtime.demo_config import render_config
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
-from sentinet_dagster.runtime.ports import free_port
 from sentinet_dagster.runtime.superset_server import ENVIRONMENT, WORKERS, Secrets, database_url, install
 from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.superset.screen import open_browser
-from tests.e2e.command import SENTINET, ask, environment_of, processes_of, started
+from tests.e2e.command import SENTINET, ask, environment_of, processes_of
 from tests.superset.chromium import CannotRunError, find_chromium
 from tests.superset.pages import Analyst
 
-SEED = 3
 HISTORY_US = 50 * 60_000_000
 AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
 PATIENCE_S = 600.0
@@ -135,15 +132,14 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
-    """The last fifty minutes of a simulated market with its abuses, and one live, judged, on dashboards."""
+    """The last fifty minutes of a simulated market with its abuses, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
-    port = free_port()
-    config = render_config(folder / "config", port)
+    config = render_config(folder / "config", venue_port=1)  # where nobody listens
     settings = {ENVIRONMENT: str(superset_folder), WORKERS: "1", "SENTINET_CONFIG_DIR": str(config)}
     environment = environment_of(folder / "home", **settings)
     end_us = int(time.time()) * 1_000_000
     begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
-    market = SimulatedMarket(seed=SEED, anchor_us=begin_us)
+    market = SimulatedMarket(seed=3, anchor_us=begin_us)
     ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
     try:
         up = ask(environment, "up", "--with-superset")
@@ -153,9 +149,6 @@ def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         running.until(
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
         )
-        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
-        with started("sentinet_dagster.runtime.venue_server", *told):
-            running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
         running.take_decisions()
         running.run("check_judgement_hourly")
         running.run("prune_runs")
