@@ -1,4 +1,5 @@
-"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market.
+"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market,
+some of it live.
 
 Superset's environment is kept in the tests' cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
 All else is new and goes. Where no package registry answers, or there is no Chromium and no way to get it,
@@ -27,15 +28,17 @@ from sentinet_dagster.runtime.demo_config import render_config
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.ports import free_port
 from sentinet_dagster.runtime.superset_server import ENVIRONMENT, WORKERS, Secrets, database_url, install
 from sentinet_dagster.runtime.venue_history import write_history
 from sentinet_dagster.superset.screen import open_browser
-from tests.e2e.command import SENTINET, ask, environment_of, processes_of
+from tests.e2e.command import SENTINET, ask, environment_of, processes_of, started
 from tests.superset.chromium import CannotRunError, find_chromium
 from tests.superset.pages import Analyst
 
-HISTORY_US = 50 * 60_000_000
-AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
+SEED = 3
+HISTORY_US = 35 * 60_000_000  # what a model learns from
+AFTERWARDS_US = 15 * 60_000_000  # what it judges
 PATIENCE_S = 600.0
 # What uv says of a registry that is not there, is not to be asked, or has none of it.
 NO_REGISTRY = ("Failed to fetch", "network was disabled", "was not found in the package registry")
@@ -132,19 +135,25 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
-    """The last fifty minutes of a simulated market with its abuses, judged, on dashboards."""
+    """An hour of a simulated market with its abuses, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
-    config = render_config(folder / "config", venue_port=1)  # where nobody listens
+    port = free_port()
+    config = render_config(folder / "config", port)
     settings = {ENVIRONMENT: str(superset_folder), WORKERS: "1", "SENTINET_CONFIG_DIR": str(config)}
     environment = environment_of(folder / "home", **settings)
-    end_us = int(time.time()) * 1_000_000
-    begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
-    market = SimulatedMarket(seed=3, anchor_us=begin_us)
+    middle_us = now_us() - AFTERWARDS_US
+    begin_us = middle_us - HISTORY_US
+    market = SimulatedMarket(seed=SEED, anchor_us=begin_us)
     ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
     try:
         up = ask(environment, "up", "--with-superset")
         running = Sentinet(environment, up["addresses"])
         running.until("select from model.models", "a model is learnt")
+        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
+        with started("sentinet_dagster.runtime.venue_server", *told):
+            running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
+        # What was live comes once more, and goes on: the newest window is a whole one.
+        end_us = now_us()
         running.ask("replay", *recorded(market, middle_us, end_us, folder / "after"))
         running.until(
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
@@ -157,6 +166,11 @@ def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     finally:
         ask(environment, "down")
     assert [process.cmdline() for process in processes_of(folder)] == []
+
+
+def now_us() -> int:
+    """In whole seconds."""
+    return int(time.time()) * 1_000_000
 
 
 def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) -> list[str]:
