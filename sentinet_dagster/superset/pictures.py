@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Picture", "file_name", "shrink", "take_pictures"]
 
-_COLOURS: Final = 128  # a dark page of few hues: what is lost, nobody sees
+_COLOURS: Final = 256  # a dark page of few hues: what is lost, nobody sees
 
 
 class Picture(NamedTuple):
@@ -64,7 +64,8 @@ def file_name(slug: str, tab: str) -> str:
 def shrink(png: bytes) -> bytes:
     """The same picture as a PNG with a palette of few colours."""
     with Image.open(BytesIO(png)) as picture:
-        few = picture.convert("RGB").quantize(_COLOURS)
+        # The few bright points of a severity must keep their colour among many dark ones.
+        few = picture.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
     packed = BytesIO()
     few.save(packed, "PNG", optimize=True)
     return packed.getvalue()
