@@ -1,5 +1,5 @@
-"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market,
-some of it live.
+"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market
+that goes on.
 
 Superset's environment is kept in the tests' cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
 All else is new and goes. Where no package registry answers, or there is no Chromium and no way to get it,
@@ -37,8 +37,8 @@ from tests.superset.chromium import CannotRunError, find_chromium
 from tests.superset.pages import Analyst
 
 SEED = 3
-HISTORY_US = 35 * 60_000_000  # what a model learns from
-AFTERWARDS_US = 15 * 60_000_000  # what it judges
+HISTORY_US = 50 * 60_000_000
+AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
 PATIENCE_S = 600.0
 # What uv says of a registry that is not there, is not to be asked, or has none of it.
 NO_REGISTRY = ("Failed to fetch", "network was disabled", "was not found in the package registry")
@@ -135,42 +135,36 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
-    """An hour of a simulated market with its abuses, judged, on dashboards."""
+    """The last fifty minutes of a simulated market with its abuses, which goes on, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
     port = free_port()
     config = render_config(folder / "config", port)
     settings = {ENVIRONMENT: str(superset_folder), WORKERS: "1", "SENTINET_CONFIG_DIR": str(config)}
     environment = environment_of(folder / "home", **settings)
-    middle_us = now_us() - AFTERWARDS_US
-    begin_us = middle_us - HISTORY_US
+    end_us = int(time.time()) * 1_000_000
+    begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
     market = SimulatedMarket(seed=SEED, anchor_us=begin_us)
     ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
     try:
         up = ask(environment, "up", "--with-superset")
         running = Sentinet(environment, up["addresses"])
         running.until("select from model.models", "a model is learnt")
-        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
-        with started("sentinet_dagster.runtime.venue_server", *told):
-            running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
-        # What was live comes once more, and goes on: the newest window is a whole one.
-        end_us = now_us()
         running.ask("replay", *recorded(market, middle_us, end_us, folder / "after"))
         running.until(
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
         )
-        running.take_decisions()
-        running.run("check_judgement_hourly")
-        running.run("prune_runs")
-        running.ask("rollups", "refresh")
-        yield running
+        # Live to the end: where a venue stops, the newest window is of the few that were last.
+        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
+        with started("sentinet_dagster.runtime.venue_server", *told):
+            running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
+            running.take_decisions()
+            running.run("check_judgement_hourly")
+            running.run("prune_runs")
+            running.ask("rollups", "refresh")
+            yield running
     finally:
         ask(environment, "down")
     assert [process.cmdline() for process in processes_of(folder)] == []
-
-
-def now_us() -> int:
-    """In whole seconds."""
-    return int(time.time()) * 1_000_000
 
 
 def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) -> list[str]:
