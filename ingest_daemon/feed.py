@@ -38,8 +38,8 @@ from ingest_daemon.vigil import Finding, Vigil
 
 __all__ = ["Feed"]
 
-_ROLL_S: Final = 1.0  # between two roll calls
-_OVERLAP_S: Final = 1.0  # of two sockets, at least; and how long what the old one said is known afterwards
+_ROLL_S: Final = 1.0  # between two roll calls; and how long what an old socket said is known, at least
+_OVERLAP_S: Final = 1.0  # of two sockets, at least
 _LONGEST_OVERLAP_S: Final = 30.0  # what is not taken over by then is tried again later
 _OF_THE_LONGEST: Final = 0.9  # of what the venue allows
 _JITTER: Final = 0.2
@@ -65,6 +65,7 @@ class _Reception:
     tape: Tape
     task: asyncio.Task[FeedLost]
     due_at: float  # when a new one is to take over; time.monotonic()
+    is_settled: bool = False  # whether it has data, and does not lag behind one that it took over from
 
     async def end(self) -> None:
         """Close the socket; return when it is."""
@@ -181,7 +182,11 @@ class Feed:
         self._current = current.link
         try:
             while not await self._is_lost(current, _ROLL_S):
-                if await self._call_roll(current.link) or time.monotonic() >= current.due_at:
+                if not current.is_settled:
+                    self._settle(current)
+                wants_rotation = await self._call_roll(current.link) or time.monotonic() >= current.due_at
+                # One change after the other; and a recording has the beginning of none before data came.
+                if wants_rotation and current.is_settled:
                     current = await self._rotate(current)
                     self._current = current.link
             return current.task.result()
@@ -210,8 +215,7 @@ class Feed:
             due_s = _OF_THE_LONGEST * longest_s
         due_at = float("inf")
         if due_s is not None:
-            # Feeds do not all change at once; and never before the last change is over.
-            due_at = time.monotonic() + max(due_s * (1 - _JITTER * self._rng.random()), 2 * self._overlap_s)
+            due_at = time.monotonic() + due_s * (1 - _JITTER * self._rng.random())  # not all feeds at once
         return _Reception(link, tape, asyncio.create_task(link.run()), due_at)
 
     @staticmethod
@@ -253,13 +257,15 @@ class Feed:
         self._last_received_at = old.link.last_received_at
         self.stats.reconnects += 1
         self._log.info("feed taken over", url=self._route.websocket_url)
-        asyncio.get_running_loop().call_later(self._overlap_s, self._settle, new)
         return new
 
-    def _settle(self, new: _Reception) -> None:
-        """The new one does not lag any more behind what the old one said."""
-        new.link.put = self._put
-        new.tape.settle()
+    def _settle(self, current: _Reception) -> None:
+        """Once it was read for a while, it does not lag any more behind what an old one said."""
+        link = current.link
+        if link.last_received_at is not None and not link.is_held_back:
+            link.put = self._put
+            current.tape.settle()
+            current.is_settled = True
 
     async def _overlap(self, old: _Reception, new: _Reception, handover: Handover) -> bool:
         """Wait until the new one tells all that the old one does, or one of them is lost."""

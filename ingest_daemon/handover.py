@@ -12,7 +12,10 @@ Two sockets of one venue send the same numbers: an event is the same if its kind
 And they send in the same order: what was read before an event on the one was sent before it on the other. So
 the trades of an instrument are taken over only once one of them was seen on both. Books, and quotes made from
 books, are right on either, but each socket shows a selection of its own: of these, what the new one said
-before an event of both is no news.
+before an event of both is no news. What a socket says again is where it said it first. So what goes on is
+known from what each of the two said until the old one is closed, in whatever order they were read.
+
+Counts of refused frames are of both sockets, whichever made them due: they always go on.
 """
 
 from __future__ import annotations
@@ -42,6 +45,7 @@ class Handover:
 
     def __init__(self) -> None:
         self._said: set[Hashable] = set()  # by the old
+        self._said_by_new: set[Hashable] = set()  # before it leads
         self._kept: dict[_Kind, dict[Hashable, Event]] = {}  # said by the new alone, in order
         self._kinds_of_old: set[_Kind] = set()  # since the new one speaks
         self._kinds_of_new: set[_Kind] = set()
@@ -71,12 +75,12 @@ class Handover:
         )
 
     def from_old(self, events: Iterable[Event]) -> Sequence[Event]:
-        """What of these goes on: all; once it is closed, the gaps that it was in."""
+        """What of these goes on: all; once it is closed, the gaps that it was in, and counts."""
         passed = list(events)
         if self._is_over:
-            return [event for event in passed if isinstance(event, FeedGap)]
+            return [event for event in passed if isinstance(event, FeedGap) or _is_count(event)]
         for event in passed:
-            if isinstance(event, FeedGap):
+            if isinstance(event, FeedGap) or _is_count(event):
                 continue
             kind, key = _kind_of(event), _key_of(event)
             self._said.add(key)
@@ -91,23 +95,31 @@ class Handover:
         return passed
 
     def from_new(self, events: Iterable[Event]) -> Sequence[Event]:
-        """What of these goes on: before the old is closed nothing, then what it did not say."""
+        """What of these goes on: before the old is closed counts alone, then what it did not say."""
         if self._is_over:
-            return [event for event in events if not self._is_said(event)]
+            return [event for event in events if _is_count(event) or not self._is_said(event)]
+        counts: list[Event] = []
         for event in events:
-            if isinstance(event, FeedGap):
-                continue  # the old one leads; what it misses, it tells
-            kind, key = _kind_of(event), _key_of(event)
-            self._kinds_of_new.add(kind)
-            self._seen_at = max(self._seen_at, _seen_at(event))
-            if isinstance(event, BookFlow):
-                self._flow_begun.setdefault(kind, event.time)
-                self._kept.setdefault(kind, {})[_place_of(event)] = event
-            elif key in self._said:
+            if _is_count(event):
+                counts.append(event)
+            elif not isinstance(event, FeedGap):  # the old one leads; what it misses, it tells
+                self._keep(event)
+        return counts
+
+    def _keep(self, event: Event) -> None:
+        """What the new one says before it leads."""
+        kind, key = _kind_of(event), _key_of(event)
+        self._kinds_of_new.add(kind)
+        self._seen_at = max(self._seen_at, _seen_at(event))
+        if isinstance(event, BookFlow):
+            self._flow_begun.setdefault(kind, event.time)
+            self._kept.setdefault(kind, {})[_place_of(event)] = event
+        elif key not in self._said_by_new:
+            self._said_by_new.add(key)
+            if key in self._said:
                 self._meet(kind, key)
             else:
                 self._kept.setdefault(kind, {})[key] = event
-        return ()
 
     def close_old(self) -> Sequence[Event]:
         """The new one leads from here on. What was kept and goes on now."""
@@ -148,6 +160,10 @@ def _kind_of(event: Event) -> _Kind:
 
 def _seen_at(event: Event) -> int:
     return event.ended_at if isinstance(event, FeedGap) else event.received_at
+
+
+def _is_count(event: Event) -> bool:
+    return isinstance(event, RejectedFrame) and event.last_received_at is not None
 
 
 def _key_of(event: Event) -> Hashable:

@@ -203,9 +203,10 @@ class Tape:
             self._connection.step(step)
 
     def settle(self) -> None:
-        """The change is over, if the socket still is there."""
-        if self._connection is not None and not self._connection.is_closed:
-            self._connection.step("settled")
+        """The change that it came by is over, if it came by one and the socket still is there."""
+        connection = self._connection
+        if connection is not None and connection.head.after and not connection.is_closed:
+            connection.step("settled")
 
 
 class Recorder:

@@ -56,15 +56,11 @@ class Change:
 
     def admitted(self, events: Sequence[Event], report: StreamReport, *, is_new: bool) -> Sequence[Event]:
         """What of a connection's events goes on; the rest is counted as repeated, now or by a step."""
-        if not is_new:
-            passed = self._handover.from_old(events)
-        elif self._is_given_up:
-            passed = ()
-        else:
-            passed = self._handover.from_new(events)
-            if not self._handover.is_over:
-                self._held |= {id(event): (event, report) for event in events}
-                return passed
+        handover = self._handover
+        passed = handover.from_new(events) if is_new else handover.from_old(events)
+        if is_new and not (handover.is_over or self._is_given_up):
+            self._held |= {id(event): (event, report) for event in events}
+            return passed
         kept = set(map(id, passed))
         _count_repeated((event, report) for event in events if id(event) not in kept)
         return passed

@@ -40,10 +40,11 @@ class FakeVenue:
     def rest_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    async def accept(self) -> None:
-        """Wait for the next client that has said its first word."""
+    async def accept(self) -> ServerConnection:
+        """Wait for the next client that has said its first word; what is sent goes to it from now on."""
         async with asyncio.timeout(PATIENCE_S):
             self._client = await self._clients.get()
+        return self._client
 
     async def send(self, *frames: str) -> None:
         assert self._client is not None, "accept() first"

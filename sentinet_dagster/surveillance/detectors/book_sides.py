@@ -54,7 +54,8 @@ def judge_orders(
 ) -> pl.DataFrame:
     """Verdicts on a window's orders: on those of the side with the most, where there are any.
 
-    The score is the orders' share of their side's depth.
+    The score is the orders' share of their side's depth. Where nothing rests within 10 bps of the mid, as
+    where the spread is wide, there is no share, and nothing is said.
 
     Args:
         thresholds: of a class that inherits from OrderThresholds.
@@ -67,7 +68,7 @@ def judge_orders(
     """
     measured = (
         _sides(inputs.judged_windows.join(_usual(inputs, orders), on=["instrument_id", "window_start"]))
-        .filter(pl.col(orders) > 0)
+        .filter(pl.col(orders) > 0, pl.col("depth") > 0)
         .with_columns(notional=pl.col(orders) * pl.col("mid"))
         .with_columns(depth_share=pl.col("notional") / pl.col("depth"))
         .join(thresholds, on="instrument_id")

@@ -7,9 +7,10 @@ import http
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +18,17 @@ import websockets.asyncio.server as websockets
 from websockets.asyncio.server import ServerConnection
 
 from ingest_daemon import feed as module
+from ingest_daemon.batcher import Batch
 from ingest_daemon.events import Book, Event, FeedGap, GapCause, RejectedFrame, Trade
 from ingest_daemon.feed import Feed
 from ingest_daemon.handover import Handover
 from ingest_daemon.link import RECORDED
+from ingest_daemon.recorder import Recorder, VenueRecording
+from ingest_daemon.recording import Step
+from ingest_daemon.recording_files import find_recordings
+from ingest_daemon.replay import replay_files
 from ingest_daemon.venues import VENUES, Credentials, Listing, VenueProtocol
+from ingest_daemon.venues.roll import Roll, Stream
 from tests.fake_venue import PATIENCE_S, FakeVenue
 
 SPOT = VENUES["binance_spot"]
@@ -85,6 +92,21 @@ def trade(trade_id: int, price: str = "61837.63", at_ms: int = 1723161255342) ->
     )
 
 
+class Replayed:
+    """Takes what a replay writes."""
+
+    def __init__(self) -> None:
+        self.trades: list[Trade] = []
+        self.repeated: Mapping[str, Sequence[int]] = {}
+
+    def load_instruments(self, venues: Iterable[str]) -> Mapping[str, Mapping[str, Listing]]:
+        return {venue: {"BTCUSDT": Listing(1)} for venue in venues}
+
+    def write(self, batch: Batch) -> Replayed:
+        self.trades += batch.trades
+        return self
+
+
 class Crowd(FakeVenue):
     """A venue with several clients at once, all of which it sends the same."""
 
@@ -132,6 +154,7 @@ async def running(
     rotate_after_s: float | None = None,
     overlap_s: float = 1.0,
     channel_limits: Mapping[str, float] | None = None,
+    recording: VenueRecording | None = None,
 ) -> AsyncIterator[Feed]:
     feed = Feed(
         "here",
@@ -148,6 +171,7 @@ async def running(
         rotate_after_s=rotate_after_s,
         overlap_s=overlap_s,
         channel_limits=channel_limits,
+        recording=recording,
     )
     task = asyncio.create_task(feed.run())
     try:
@@ -529,6 +553,79 @@ async def test_a_new_socket_takes_over_with_every_trade_once_and_no_gap() -> Non
     assert [event.trade_id for event in sink.of(Trade)] == list(range(venue.sent))
     assert sink.of(FeedGap) == []
     assert feed.stats.state == "live"
+
+
+@pytest.fixture
+def rolls(monkeypatch: pytest.MonkeyPatch) -> list[Roll]:
+    """A roll call in no time, whenever there is time; those that were made."""
+    made: list[Roll] = []
+
+    def noted(roll: Roll, call: Callable[[Roll], Mapping[Stream, int]] = Roll.call) -> Mapping[Stream, int]:
+        made.append(roll)
+        return call(roll)
+
+    monkeypatch.setattr(Roll, "call", noted)
+    monkeypatch.setattr(module, "_ROLL_S", 0.01)
+    return made
+
+
+async def test_no_new_socket_takes_over_from_one_that_has_told_nothing_yet(rolls: list[Roll]) -> None:
+    async with FakeVenue({}).serve() as venue, running(venue, Memory(), rotate_after_s=0.001):
+        await venue.accept()
+        seen = len(rolls)
+        await eventually(lambda: len(rolls) >= seen + 3 or len(venue.paths) > 1)
+        assert len(venue.paths) == 1
+        await venue.send(trade(1))
+        await venue.accept()
+
+
+async def test_what_a_new_socket_repeats_is_known_until_it_was_read_for_a_while(rolls: list[Roll]) -> None:
+    sink = Memory()
+    changing = running(venue := FakeVenue({}), sink, rotate_after_s=0.001, overlap_s=0.0)
+    async with venue.serve(), changing as feed:
+        old = await venue.accept()
+        await old.send(trade(1))
+        await venue.accept()
+        for number in (2, 3):
+            await old.send(trade(number))
+        await sink.until(lambda: len(sink.events) == 3)
+        sink.is_full = True
+        await venue.send(trade(2))  # seen on both: it leads, lags behind, and waits for room
+        await eventually(lambda: feed.stats.reconnects == 1)
+        await venue.send(trade(3), trade(4))
+        seen = len(rolls)
+        await eventually(lambda: len(rolls) >= seen + 3)
+        sink.make_room()
+        await sink.until(lambda: sink.events[-1].trade_id == 4)
+
+    assert [event.trade_id for event in sink.of(Trade)] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("rolls")
+async def test_changes_that_follow_at_once_are_one_after_the_other_and_a_replay_makes_them_again(
+    tmp_path: Path,
+) -> None:
+    sink, venue = Memory(), Crowd()
+    recorder = Recorder(tmp_path)
+    recorder.start()
+    recording = recorder.venue("here", SPOT.name, ["BTCUSDT"], ["trade"])
+    changing = running(venue, sink, rotate_after_s=0.001, overlap_s=0.1, recording=recording)
+    async with venue.serve(), changing as feed:
+        sending = asyncio.create_task(venue.send_for_ever())
+        await eventually(lambda: feed.stats.reconnects >= 4)
+        sending.cancel()
+    recorder.close()
+
+    steps = [
+        [entry.content.step for entry, _ in each.entries([].append) if isinstance(entry.content, Step)]
+        for each in find_recordings([tmp_path])
+    ]
+    assert steps[0] == ["begun", "done"]
+    for each in steps[1:4]:  # each change is over before the next
+        assert each == ["done", "settled", "begun", "done"]
+    replayed = Replayed()
+    replay_files([tmp_path], replayed, {})
+    assert replayed.trades == sink.of(Trade)
 
 
 async def test_a_feed_that_ends_while_it_closes_its_old_socket_closes_the_new_one_too(

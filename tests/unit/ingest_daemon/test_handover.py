@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ingest_daemon.events import (
@@ -31,6 +31,10 @@ def quote(number: int, seen_at: int = 0, instrument_id: int = 1) -> Quote:
 
 def book(number: int, seen_at: int = 0) -> Book:
     return Book(1, number, None, seen_at, (1.0,), (1.0,), (2.0,), (1.0,))
+
+
+def refused(number: int, seen_at: int = 0) -> RejectedFrame:
+    return RejectedFrame("here", seen_at, "why", b"%d" % number)
 
 
 def flow(second: int, *, is_partial: bool = False, distance_bps: int = 0) -> BookFlow:
@@ -85,10 +89,58 @@ def test_everything_goes_on_once(
     assert numbers(went_on) == numbers(stream)[: len(went_on)]  # the old one leads, as if nothing else was
 
 
+SAID = st.lists(st.tuples(st.sampled_from([trade, quote, book, refused]), st.integers(1, 3)), max_size=8)
+
+
+@given(old=SAID, new=SAID, turns=st.tuples(*[st.lists(st.booleans(), max_size=16)] * 2))
+@example(
+    old=[(quote, 1)], new=[(quote, 1), (quote, 2), (quote, 1)], turns=([True, True, True], [True, False])
+)
+def test_what_goes_on_is_the_same_in_whatever_order_two_sockets_are_read(
+    old: Sequence[tuple[Callable[..., Event], int]],
+    new: Sequence[tuple[Callable[..., Event], int]],
+    turns: Sequence[Sequence[bool]],
+) -> None:
+    """A replay reads them by receive time, a feed as they are scheduled; either may repeat itself."""
+    told = [
+        [make(number, 2 * at + is_new) for at, (make, number) in enumerate(said)]
+        for is_new, said in enumerate((old, new))
+    ]
+    outcomes = []
+    for order in turns:
+        handover, went_on = Handover(), list[Event]()
+        left = [iter(events) for events in told]
+        for is_new in (*order, *[False] * len(old), *[True] * len(new)):
+            events = [event for event in [next(left[is_new], None)] if event is not None]
+            went_on += handover.from_new(events) if is_new else handover.from_old(events)
+        went_on += handover.close_old()
+        outcomes.append(sorted(map(repr, went_on)))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_of_what_the_new_one_said_twice_the_first_goes_on() -> None:
+    handover = Handover()
+    handover.from_old([quote(1)])
+    handover.from_new([quote(1, 10), quote(2, 11), quote(1, 12), quote(3, 13), quote(3, 14)])
+    assert handover.close_old() == [quote(2, 11), quote(3, 13)]
+
+
+def test_counts_of_refused_frames_go_on_whichever_socket_made_them_due() -> None:
+    counts = [
+        RejectedFrame("here", at, "not kept, 7 like: why", b"", None, None, 7, at + 1) for at in range(4)
+    ]
+    handover = Handover()
+    assert handover.from_old(counts[:1]) == counts[:1]
+    assert handover.from_new([*counts[1:3], trade(1)]) == counts[1:3]
+    assert handover.close_old() == [trade(1)]
+    assert handover.from_new(counts[3:]) == counts[3:]
+    assert handover.from_old([trade(2), *counts[3:]]) == counts[3:]
+
+
 def test_it_is_not_ready_before_a_trade_was_seen_on_both() -> None:
     handover = Handover()
     handover.from_old([trade(1), trade(2)])
-    assert handover.from_new([trade(4)]) == ()
+    assert handover.from_new([trade(4)]) == []
     assert not handover.is_ready  # the old one has not been read up to 4: it may have 3 still
     assert numbers(handover.from_old([trade(3)])) == [("Trade", 1, 3)]
     assert not handover.is_ready
@@ -125,9 +177,9 @@ def test_it_waits_for_every_instrument_and_kind_that_the_old_one_tells() -> None
 def test_books_are_the_old_ones_until_it_is_closed_and_the_new_ones_after() -> None:
     handover = Handover()
     assert numbers(handover.from_old([book(1, 10)])) == [("Book", 1, 1)]
-    assert handover.from_new([book(2, 11)]) == ()
+    assert handover.from_new([book(2, 11)]) == []
     assert numbers(handover.from_old([book(3, 12)])) == [("Book", 1, 3)]
-    assert handover.from_new([book(4, 13)]) == ()
+    assert handover.from_new([book(4, 13)]) == []
     assert numbers(handover.close_old()) == [("Book", 1, 4)]  # 2 is older than what was shown
     assert numbers(handover.from_new([book(5, 14)])) == [("Book", 1, 5)]
 
@@ -145,7 +197,7 @@ def test_what_has_no_number_is_the_same_by_its_content() -> None:
 def test_gaps_are_the_old_ones_affair_until_it_is_closed() -> None:
     handover = Handover()
     gap = FeedGap("here", "depth", 1, 1, 2, GapCause.SEQUENCE_BREAK, relation="books")
-    assert handover.from_new([gap]) == ()
+    assert handover.from_new([gap]) == []
     assert handover.from_old([gap]) == [gap]
     assert handover.close_old() == []
     assert handover.from_old([gap, trade(1)]) == [gap]  # the books that were not in sync when it was closed

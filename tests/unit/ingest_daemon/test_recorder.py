@@ -92,6 +92,7 @@ def test_a_change_of_sockets_is_in_both_files_and_the_new_one_says_whom_it_follo
         old.step("begun")  # of which there is nothing yet
         assert old.connect is not None
         first = old.connect()
+        old.settle()  # it took over from none
         old.step("begun")
         new = Tape(here, old)
         assert new.connect is not None
