@@ -28,8 +28,10 @@ NOTIFY_CHANNEL: Final = "sentinet_batches"
 
 # The server makes one notification of those that are the same in a transaction.
 _INSERT_LEDGER: Final = """
-    insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at)
-    select %s, relation, rows, duplicates, bytes, touched::tstzmultirange, max_received_at
+    insert into ops.ingest_batches (
+        venue, is_replay, relation, rows, duplicates, bytes, touched, max_received_at
+    )
+    select %s, %s, relation, rows, duplicates, bytes, touched::tstzmultirange, max_received_at
     from unnest(%s::text[], %s::integer[], %s::integer[], %s::bigint[], %s::text[], %s::timestamptz[])
         as outcomes (relation, rows, duplicates, bytes, touched, max_received_at)
     returning pg_notify('sentinet_batches', '')
@@ -47,7 +49,9 @@ class Outcome(NamedTuple):
     max_received_at: int
 
 
-def insert_ledger(connection: Connection, venue: str, outcomes: Sequence[Outcome]) -> None:
+def insert_ledger(
+    connection: Connection, venue: str, outcomes: Sequence[Outcome], *, is_replay: bool
+) -> None:
     """The batch's rows in the ledger: the last statement before the commit."""
     rows = [
         (
@@ -61,7 +65,7 @@ def insert_ledger(connection: Connection, venue: str, outcomes: Sequence[Outcome
         for outcome in outcomes
     ]
     if rows:
-        connection.execute(_INSERT_LEDGER, [venue, *map(list, zip(*rows, strict=True))])
+        connection.execute(_INSERT_LEDGER, [venue, is_replay, *map(list, zip(*rows, strict=True))])
 
 
 def _multirange(spans: Iterable[tuple[int, int]]) -> str:

@@ -126,10 +126,16 @@ class WriteReport(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """One connection that writes facts. Not thread-safe: one caller at a time. A lost one is opened anew."""
+    """One connection that writes facts. Not thread-safe: one caller at a time. A lost one is opened anew.
 
-    def __init__(self, database_url: str) -> None:
+    Args:
+        database_url: libpq's form.
+        is_replay: what is written was received earlier: its age is no delay. The ledger says so.
+    """
+
+    def __init__(self, database_url: str, *, is_replay: bool = False) -> None:
         self._database_url = database_url
+        self._is_replay = is_replay
         self._connection: Connection | None = None
 
     def __enter__(self) -> Self:
@@ -237,7 +243,7 @@ class Store:
             outcomes = _write_rows(connection, batch, write_facts, received_until)
             # The ledger and the commit go out together, and are answered together.
             ending.enter_context(connection.pipeline())
-            insert_ledger(connection, batch.venue, outcomes)
+            insert_ledger(connection, batch.venue, outcomes, is_replay=self._is_replay)
         return WriteReport(
             rows={outcome.relation: outcome.total - len(outcome.repeated) for outcome in outcomes},
             repeated={outcome.relation: outcome.repeated for outcome in outcomes},

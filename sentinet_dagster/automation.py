@@ -16,6 +16,7 @@ from dagster import (
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
+    SkipReason,
     define_asset_job,
     in_process_executor,
     schedule,
@@ -35,6 +36,7 @@ from sentinet_dagster.assets.soundness import (
 from sentinet_dagster.assets.storage import STORAGE_ASSETS
 from sentinet_dagster.assets.surveillance import SURVEILLANCE_ASSETS
 from sentinet_dagster.partitions import HOUR, RANGE_END_TAG, RANGE_START_TAG
+from sentinet_dagster.runs import is_underway
 
 __all__ = [
     "JOBS",
@@ -43,7 +45,7 @@ __all__ = [
     "check_quality_daily",
     "judge_windows",
     "maintain_storage_daily",
-    "prune_runs_hourly",
+    "prune_runs",
     "publish_dashboards",
     "retrain_models_daily",
 ]
@@ -95,12 +97,13 @@ maintain_storage_daily = define_asset_job(
 )
 
 
-prune_runs_hourly = define_asset_job(
-    "prune_runs_hourly",
+prune_runs = define_asset_job(
+    "prune_runs",
     selection=AssetSelection.assets(*DAGSTER_ASSETS).without_checks(),
     executor_def=in_process_executor,
     run_tags={"dagster/max_runtime": "3600"},
-    description="Delete old runs of micro-batches with their events and logs, but each partition's newest.",
+    description="Count runs and sizes; delete old runs of micro-batches, with events and logs, but each"
+    " partition's newest.",
 )
 
 
@@ -154,13 +157,20 @@ retrain_models_daily_schedule = ScheduleDefinition(
     description="Ten past midnight UTC.",
 )
 
-prune_runs_hourly_schedule = ScheduleDefinition(
-    job=prune_runs_hourly,
-    cron_schedule="25 * * * *",
+
+@schedule(
+    job=prune_runs,
+    cron_schedule="5-59/10 * * * *",
     execution_timezone="UTC",
     default_status=DefaultScheduleStatus.RUNNING,
-    description="Twenty-five past the hour.",
+    description="Every ten minutes, one run at a time: what an operator sees of runs and storage is as old.",
 )
+def prune_runs_schedule(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    """After a time away there may be more to delete than ten minutes do."""
+    if is_underway(context.instance, prune_runs.name):
+        return SkipReason("The run before is still at it.")
+    return RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
 
 maintain_storage_daily_schedule = ScheduleDefinition(
     job=maintain_storage_daily,
@@ -175,7 +185,7 @@ JOBS: Final = [
     retrain_models_daily,
     check_judgement_hourly,
     check_quality_daily,
-    prune_runs_hourly,
+    prune_runs,
     maintain_storage_daily,
     publish_dashboards,
 ]
@@ -183,6 +193,6 @@ SCHEDULES: Final = [
     retrain_models_daily_schedule,
     check_judgement_hourly_schedule,
     check_quality_daily_schedule,
-    prune_runs_hourly_schedule,
+    prune_runs_schedule,
     maintain_storage_daily_schedule,
 ]

@@ -147,13 +147,14 @@ def _pooled_engine(
         pool_recycle=_RENEW_AFTER_S,
     )
 
-    if not synchronous_commit:
+    # Dagster takes times without a zone for UTC, and the server makes some of them.
+    settings = ["set timezone = 'UTC'", *([] if synchronous_commit else ["set synchronous_commit = off"])]
 
-        @sqlalchemy.event.listens_for(engine, "connect")
-        def do_not_wait(connection: Any, _record: Any) -> None:
-            with connection.cursor() as cursor:
-                cursor.execute("set synchronous_commit = off")
-            connection.commit()
+    @sqlalchemy.event.listens_for(engine, "connect")
+    def set_up(connection: Any, _record: Any) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join(settings))
+        connection.commit()
 
     # SQLAlchemy's pool_pre_ping asks at every checkout: a third of all statements of a run.
     @sqlalchemy.event.listens_for(engine, "checkin")

@@ -401,6 +401,60 @@ select
     + coalesce(pg_total_relation_size(to_regclass('run_tags')), 0) as runs,
     coalesce(pg_total_relation_size(to_regclass('job_ticks')), 0) as ticks;
 
+-- name: runs_counted_from
+-- The hour from which on runs are to be counted: the one before the last that was counted, as a run may be seen late;
+-- before the first, the one before this: of an earlier one, runs may be gone. One row.
+select coalesce(max(hour), date_bin('1 hour', clock_timestamp(), '1970-01-01 00:00:00+00')) - interval '1 hour' as since
+from ops.runs_1h;
+
+-- name: count_runs
+-- Keep what there is to say of runs that ended, a JSON array of objects, by hour, job and outcome: the hours. Where an
+-- hour was counted with more runs, some have been pruned since: that stays.
+insert into ops.runs_1h (hour, job, status, runs, waited_p50_s, waited_p95_s, ran_p50_s, ran_p95_s)
+select
+    date_bin('1 hour', ended_at, '1970-01-01 00:00:00+00'),
+    job,
+    status,
+    count(*)::integer,
+    percentile_disc(0.5) within group (order by waited_s),
+    percentile_disc(0.95) within group (order by waited_s),
+    percentile_disc(0.5) within group (order by ran_s),
+    percentile_disc(0.95) within group (order by ran_s)
+from json_to_recordset(%(runs)s::json) as ended (
+    job text, status text, ended_at timestamptz, waited_s double precision, ran_s double precision
+)
+group by 1, 2, 3
+on conflict (hour, job, status) do update set
+runs = excluded.runs,
+waited_p50_s = excluded.waited_p50_s,
+waited_p95_s = excluded.waited_p95_s,
+ran_p50_s = excluded.ran_p50_s,
+ran_p95_s = excluded.ran_p95_s
+where excluded.runs >= runs_1h.runs
+returning hour;
+
+-- name: note_sizes
+-- Keep what each relation that grows takes on the disk this hour, and what Dagster's own data does, a JSON object of
+-- bytes by name: the relations.
+insert into ops.sizes_1h (hour, relation, bytes)
+select
+    date_bin('1 hour', clock_timestamp(), '1970-01-01 00:00:00+00'),
+    measured.relation,
+    measured.bytes
+from (
+    select
+        relation,
+        bytes
+    from ops.sizes()
+    union all
+    select
+        'dagster.' || key,
+        value::bigint
+    from json_each_text(%(dagster)s::json)
+) as measured
+on conflict (hour, relation) do update set bytes = excluded.bytes
+returning relation;
+
 -- name: lock_hour
 -- Wait until no other session judges this hour of the relation.
 select pg_advisory_lock(hashtext(%(relation)s::text), %(hour)s::integer);

@@ -10,10 +10,8 @@ from typing import Final
 import psycopg
 from dagster import (
     AssetSelection,
-    DagsterRunStatus,
     DefaultScheduleStatus,
     RunRequest,
-    RunsFilter,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
@@ -24,15 +22,9 @@ from dagster import (
 
 from sentinet_dagster.assets.rollups import CONTINUOUS, ROLLUP_CHECKS
 from sentinet_dagster.resources import Timescale
+from sentinet_dagster.runs import is_underway
 
 __all__ = ["ROLLUP_JOBS", "ROLLUP_SCHEDULES", "check_rollups_hourly", "refresh_rollups_minutely"]
-
-_IN_PROGRESS: Final = [
-    DagsterRunStatus.NOT_STARTED,
-    DagsterRunStatus.STARTING,
-    DagsterRunStatus.STARTED,
-    DagsterRunStatus.CANCELING,
-]
 
 refresh_rollups_minutely = define_asset_job(
     "refresh_rollups_minutely",
@@ -70,8 +62,7 @@ def refresh_rollups_minutely_schedule(
         return SkipReason(f"No rollups are deployed, `sentinet migrate` does it: {error}")
     if not news["are_stale"]:
         return SkipReason("No facts came.")
-    running = RunsFilter(job_name=refresh_rollups_minutely.name, statuses=_IN_PROGRESS)
-    if context.instance.get_run_records(running, limit=1):
+    if is_underway(context.instance, refresh_rollups_minutely.name):
         return SkipReason("The run before is still at it.")
     return RunRequest(run_key=context.scheduled_execution_time.isoformat())
 

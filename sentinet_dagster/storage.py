@@ -192,6 +192,8 @@ STORED: Final = (
     Stored("ops.ingest_batches", "committed_at", "ledger"),
     Stored("ops.check_results", "checked_at", "judgement"),
     Stored("ops.latency_1m", "minute", "judgement"),
+    Stored("ops.runs_1h", "hour", "judgement"),
+    Stored("ops.sizes_1h", "hour", "judgement"),
     Stored("rollup.*", "bucket", "rollups"),
 )
 

@@ -106,7 +106,8 @@ $$;
 grant usage on schema market, surveillance, model, ops, rollup to sentinet_analyst, sentinet_officer;
 grant select on all tables in schema surveillance, rollup to sentinet_analyst, sentinet_officer;
 grant select on
-market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m, ops.check_results
+market.instruments, market.feed_gaps, ops.migrations, ops.storage, ops.ingest_batches, ops.latency_1m,
+ops.check_results, ops.runs_1h, ops.sizes_1h
 to sentinet_analyst, sentinet_officer;
 grant select (
     model_id, model, trained_from, trained_through, effective_from, feature_names, threshold, samples, created_at

@@ -90,6 +90,24 @@ group by 1, 2
 {%- endmacro %}
 
 
+{#- The same where it is short: a symbol that is on one venue alone goes without it. `of_symbol` is a window by symbol. -#}
+{% macro shortest_name(symbol, venue, of_symbol) -%}
+    {{ symbol }} || case
+        when min({{ venue }}) over {{ of_symbol }} = max({{ venue }}) over {{ of_symbol }} then ''
+        else ' · ' || {{ venue }}
+    end
+{%- endmacro %}
+
+
+{#- Seconds from the receipt of a batch's newest row to its commit; null of one that was taken in from a recording. -#}
+{% macro delay_of(batch) -%}
+    case
+        when not {{ batch }}.is_replay
+            then extract(epoch from {{ batch }}.committed_at - {{ batch }}.max_received_at)::double precision
+    end
+{%- endmacro %}
+
+
 {% macro second_of(time) -%}
     to_char({{ time }} at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS')
 {%- endmacro %}

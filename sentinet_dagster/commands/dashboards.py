@@ -1,9 +1,10 @@
-"""`sentinet dashboards`: check the bundle, publish it to a Superset."""
+"""`sentinet dashboards`: check the bundle, publish it to a Superset, take pictures of what that shows."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,12 +15,17 @@ if TYPE_CHECKING:
     from sentinet_dagster.runtime.home import Home
     from sentinet_dagster.superset.target import Target
 
-app = typer.Typer(help="Check and publish the dashboards.", rich_markup_mode=None)
+app = typer.Typer(help="Check, publish and picture the dashboards.", rich_markup_mode=None)
+
+_UrlOption = Annotated[
+    str | None,
+    typer.Option("--url", metavar="URL", help="Where Superset answers; else SENTINET_SUPERSET_URL."),
+]
 
 
 @app.callback()
 def _root() -> None:
-    """Check and publish the dashboards."""
+    """Check, publish and picture the dashboards."""
 
 
 @app.command("validate")
@@ -41,13 +47,7 @@ def validate(as_json: JsonOption = False) -> int:
 
 
 @app.command("publish")
-def publish(
-    url: Annotated[
-        str | None,
-        typer.Option("--url", metavar="URL", help="Where Superset answers; else SENTINET_SUPERSET_URL."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
+def publish(url: _UrlOption = None, as_json: JsonOption = False) -> None:
     """Make a Superset show the dashboards. SENTINET_SUPERSET_PASSWORD is its administrator's."""
     from sentinet_dagster.commands.database import open_database
     from sentinet_dagster.runtime import dashboards
@@ -61,6 +61,29 @@ def publish(
         return
     for address in published.dashboards.values():
         typer.echo(address)
+
+
+@app.command("screenshot")
+def screenshot(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the PNG files go.")],
+    url: _UrlOption = None,
+    as_json: JsonOption = False,
+) -> int:
+    """Take a picture of every tab of every dashboard; exit 1 if a chart on one shows no result."""
+    from sentinet_dagster.runtime import dashboards
+    from sentinet_dagster.runtime.home import Home
+
+    target = find_target(Home.from_environment(os.environ), url)
+    pictures = []
+    for picture in dashboards.screenshots(target, folder):
+        pictures.append({"file": str(picture.file), "complaints": picture.complaints})
+        for complaint in picture.complaints:
+            say(f"sentinet: {picture.file.name}: {complaint}")
+        if not as_json:
+            typer.echo(picture.file)
+    if as_json:
+        print_json({"pictures": pictures})
+    return EXIT_NO if any(each["complaints"] for each in pictures) else 0
 
 
 def find_target(home: Home, url: str | None, database_url: str = "") -> Target:

@@ -55,7 +55,7 @@ def take_in(
             have counted may be written in part, and replaying again completes it.
     """
     try:
-        with Store(url) as store:
+        with Store(url, is_replay=True) as store:
             sink: Sink = _Counting(store, progress) if progress else store
             return replay_files(files, sink, venues, protocol=protocol, speed=speed)
     except (RecordingError, ConfigError) as error:

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+_PATIENCE_S = 300.0  # of a process that is told to end
 SENTINET = Path(sys.executable).with_name("sentinet")
 
 
@@ -29,6 +31,24 @@ def ask(environment: Mapping[str, str], *arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, f"sentinet {' '.join(arguments)}: {done.stderr}"
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
+
+
+@contextmanager
+def started(module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """A process of ours until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(_PATIENCE_S)
+        assert process.stdout is not None
+        process.stdout.close()
 
 
 def processes_of(home: Path) -> list[psutil.Process]:

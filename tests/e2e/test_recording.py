@@ -10,12 +10,10 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +26,7 @@ import yaml
 
 from tests.conftest import PostgresServer
 from tests.e2e import independent
-from tests.e2e.command import ask
+from tests.e2e.command import ask, started
 from tests.integration.judging import RELATIONS, Desk, open_desk
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
@@ -137,23 +135,6 @@ def write_config(directory: Path, markets: Mapping[str, Mapping[str, str]]) -> N
         for market, venue in MARKETS.items()
     }
     (directory / "venues.yaml").write_text(yaml.safe_dump({"venues": venues}))
-
-
-@contextmanager
-def started(module: str, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, *arguments],
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        process.wait(PATIENCE_S)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def replay(url: str, recordings: Mapping[str, Path]) -> dict[str, dict[str, int]]:

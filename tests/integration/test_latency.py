@@ -76,6 +76,8 @@ def test_what_is_judged_again_or_is_a_replay_does_not_count(connection: readings
         (start + 50 * SECOND, start),
     )
     add_batch(connection, "binance", start + 50 * SECOND, window=start - timedelta(days=1))
+    # Of what was recorded minutes ago, the ledger alone tells.
+    add_batch(connection, "binance", start + 50 * SECOND, window=start - 40 * MINUTE, is_replay=True)
     found = latency(connection, start, start + MINUTE)
     assert (found["row_to_window"]["samples"], found["row_to_window"]["max_s"]) == (1, 3.0)
     assert (found["window_to_alert"]["samples"], found["row_to_alert"]["samples"]) == (1, 1)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 import yaml
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, job, materialize, op
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter, job, materialize, op
 from dagster import asset as dagster_asset
 
 from ingest_daemon.store import Store
@@ -128,6 +128,17 @@ def test_writes_wait_for_the_disk_unless_told_otherwise(
         with opened.run_storage.connect() as connection:  # type: ignore[attr-defined]
             setting = connection.exec_driver_sql("show synchronous_commit").scalar_one()
     assert setting == ("on" if waits else "off")
+
+
+def test_times_that_the_server_makes_are_utc(tmp_path: Path, empty_database_url: str) -> None:
+    name = empty_database_url.rpartition("/")[2].partition("?")[0]
+    with psycopg.connect(empty_database_url, autocommit=True) as connection:
+        connection.execute(f"alter database \"{name}\" set timezone = 'Asia/Tokyo'")
+    with instance(tmp_path, empty_database_url) as opened:
+        before = datetime.now(UTC)
+        run = empty.execute_in_process(instance=opened)
+        made_at = opened.get_run_records(RunsFilter(run_ids=[run.run_id]))[0].create_timestamp
+    assert before - timedelta(minutes=1) < made_at < datetime.now(UTC) + timedelta(minutes=1)
 
 
 class Crashing:

@@ -22,7 +22,7 @@ from dagster import (
 )
 
 from sentinet_dagster.definitions import defs as sentinet
-from sentinet_dagster.pruning import Pruned, prune
+from sentinet_dagster.pruning import Pruned, ended_runs, prune
 
 pytestmark = pytest.mark.integration
 
@@ -119,14 +119,37 @@ def test_more_runs_than_a_page(instance: DagsterInstance, monkeypatch: pytest.Mo
     assert there(instance) == {runs[-1]}
 
 
-def test_the_job_prunes_and_says_what_dagsters_data_takes(
-    instance: DagsterInstance, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+def test_runs_that_have_ended_say_how_and_how_fast(instance: DagsterInstance) -> None:
+    run(instance, "05:00")
+    run(instance, "06:00", fails="yes")
+    judge = DEFINITIONS.resolve_job_def("judge")
+    underway, unwanted = (instance.create_run_for_job(judge) for _ in range(2))
+    instance.report_run_canceled(unwanted)
+    found = list(ended_runs(instance, NEVER))
+    assert [(each.job, each.status) for each in found] == [
+        ("judge", "canceled"),
+        ("judge", "failure"),
+        ("judge", "success"),
+    ]
+    canceled, *others = found
+    assert canceled.started_at is None
+    for each in others:
+        assert each.started_at is not None
+        assert each.made_at <= each.started_at < each.ended_at
+    assert canceled.made_at <= canceled.ended_at
+    assert list(ended_runs(instance, others[0].ended_at)) == found[:2]
+    assert instance.get_run_by_id(underway.run_id) is not None
+
+
+def test_the_job_prunes_and_keeps_what_there_was_and_what_it_takes(
+    instance: DagsterInstance, empty_database_url: str, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("SENTINET_DATABASE_URL", database_url)
     monkeypatch.setenv("SENTINET_DAGSTER_DATABASE_URL", empty_database_url)
     monkeypatch.setattr("sentinet_dagster.assets.dagster_runs.KEPT", {"judge": timedelta(0)})
     runs = [run(instance, "05:00") for _ in range(3)]
     for _ in range(2):
-        result = sentinet.resolve_job_def("prune_runs_hourly").execute_in_process(instance=instance)
+        result = sentinet.resolve_job_def("prune_runs").execute_in_process(instance=instance)
         assert result.success
     assert set(runs) & there(instance) == {runs[-1]}
     first, second = (
@@ -134,11 +157,27 @@ def test_the_job_prunes_and_says_what_dagsters_data_takes(
         for event in reversed(instance.fetch_materializations(sentinet_asset_key(), limit=2).records)
     )
     assert (first["judge deleted"].value, second["judge deleted"].value) == (2, 0)
+    # The second count finds the run that is left and the first pruning. No hour has fewer runs than before.
+    assert (first["counted"].value, second["counted"].value) == (3, 2)
+    with psycopg.connect(database_url) as connection:
+        counted = connection.execute(
+            "select job, status, sum(runs), bool_and(ran_p50_s > 0 and ran_p50_s <= ran_p95_s),"
+            " bool_and(waited_p50_s >= 0 and waited_p50_s <= waited_p95_s)"
+            " from ops.runs_1h group by 1, 2 order by 1"
+        ).fetchall()
+        bytes_of = dict(connection.execute("select relation, max(bytes) from ops.sizes_1h group by 1"))
+        growing = connection.execute("select relation from ops.sizes()").fetchall()
+    assert counted == [
+        ("judge", "success", 3, True, True),
+        ("prune_runs", "success", 1, True, True),
+    ]
+    assert bytes_of.keys() == {relation for (relation,) in growing} | {"dagster.database", "dagster.files"}
+    assert all(size > 0 for size in bytes_of.values())
     sizes: dict[str, Any] = {name: value.value for name, value in first.items() if name.endswith("_mb")}
     assert sizes.keys() == {"database_mb", "events_mb", "runs_mb", "ticks_mb", "files_mb"}
     assert sizes["database_mb"] > sizes["events_mb"] > 0
 
 
 def sentinet_asset_key() -> Any:
-    (key,) = sentinet.resolve_job_def("prune_runs_hourly").asset_layer.executable_asset_keys
+    (key,) = sentinet.resolve_job_def("prune_runs").asset_layer.executable_asset_keys
     return key

@@ -76,11 +76,14 @@ def add_batch(
     committed_at: datetime,
     rows: int = 10,
     window: datetime = WINDOW,
+    *,
+    is_replay: bool = False,
 ) -> None:
     connection.execute(
         "insert into ops.ingest_batches (venue, relation, rows, duplicates, bytes, touched, max_received_at, "
-        "committed_at) values (%s, 'trades', %s, 0, 0, tstzmultirange(tstzrange(%s, %s, '[]')), %s, %s)",
-        (venue, rows, window + SECOND, window + 4 * SECOND, window + 4 * SECOND, committed_at),
+        "committed_at, is_replay) values (%s, 'trades', %s, 0, 0, tstzmultirange(tstzrange(%s, %s, '[]')), "
+        "%s, %s, %s)",
+        (venue, rows, window + SECOND, window + 4 * SECOND, window + 4 * SECOND, committed_at, is_replay),
     )
 
 

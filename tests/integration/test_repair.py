@@ -212,6 +212,8 @@ async def test_trades_that_were_missed_are_fetched_once_and_their_gaps_are_repai
         connection.execute("truncate market.trades, market.feed_gaps, ops.ingest_batches")
     await asyncio.to_thread(take_in, database_url, [tmp_path / "recording"], {})
     assert everything(database_url) == as_received
+    with psycopg.connect(database_url) as connection:
+        assert connection.execute("select bool_and(is_replay) from ops.ingest_batches").fetchone() == (True,)
 
 
 def everything(database_url: str) -> list[tuple[object, ...]]:

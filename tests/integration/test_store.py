@@ -196,6 +196,16 @@ def test_the_ledger_names_only_the_spans_with_new_rows(store: Store, reader: psy
     ]
 
 
+def test_the_ledger_tells_what_is_replayed_from_what_has_just_been_received(
+    store: Store, database_url: str, reader: psycopg.Connection[Any]
+) -> None:
+    with Store(database_url, is_replay=True) as replaying:
+        replaying.write(batch_of(trade(1)))
+    store.write(batch_of(trade(2)))
+    found = reader.execute("select is_replay from ops.ingest_batches order by batch_id").fetchall()
+    assert found == [(True,), (False,)]
+
+
 def test_of_two_rows_with_one_key_in_a_batch_the_first_is_kept(
     store: Store, reader: psycopg.Connection[Any]
 ) -> None:

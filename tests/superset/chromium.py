@@ -1,21 +1,11 @@
-"""Debian's Chromium for the tests, driven by Playwright. Playwright's own browsers are not downloaded."""
+"""Debian's Chromium for the tests, installed where it is missing."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from playwright.sync_api import Browser, sync_playwright
-
-# A container's Chromium, which asks nobody for anything.
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-]  # fmt: skip
 
 
 class CannotRunError(Exception):
@@ -44,15 +34,3 @@ def find_chromium() -> Path:
     if found is None:
         raise CannotRunError("the package chromium has no program of the name")
     return Path(found)
-
-
-@contextmanager
-def open_browser() -> Iterator[Browser]:
-    """A browser until the block ends. Raises CannotRunError."""
-    program = find_chromium()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
-        try:
-            yield browser
-        finally:
-            browser.close()

@@ -1,4 +1,5 @@
-"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market.
+"""A whole Sentinet, as `sentinet up --with-superset` makes it, over the last hour of a simulated market
+that goes on.
 
 Superset's environment is kept in the tests' cache (`SENTINET_TEST_CACHE`, default ~/.cache/sentinet).
 All else is new and goes. Where no package registry answers, or there is no Chromium and no way to get it,
@@ -11,7 +12,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,12 +28,15 @@ from sentinet_dagster.runtime.demo_config import render_config
 from sentinet_dagster.runtime.embedded_postgres import EmbeddedPostgres
 from sentinet_dagster.runtime.errors import UserError
 from sentinet_dagster.runtime.home import Home
+from sentinet_dagster.runtime.ports import free_port
 from sentinet_dagster.runtime.superset_server import ENVIRONMENT, WORKERS, Secrets, database_url, install
 from sentinet_dagster.runtime.venue_history import write_history
-from tests.e2e.command import SENTINET, ask, environment_of, processes_of
-from tests.superset.chromium import CannotRunError, open_browser
+from sentinet_dagster.superset.screen import open_browser
+from tests.e2e.command import SENTINET, ask, environment_of, processes_of, started
+from tests.superset.chromium import CannotRunError, find_chromium
 from tests.superset.pages import Analyst
 
+SEED = 3
 HISTORY_US = 50 * 60_000_000
 AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
 PATIENCE_S = 600.0
@@ -71,13 +75,23 @@ class Sentinet:
         """The same database as Superset reads it."""
         return database_url(self.database_url, self.secrets, {}, own=True)
 
+    @property
+    def superset_environment(self) -> dict[str, str]:
+        """Of its process, which has all that its settings read."""
+        server = next(each for each in processes_of(self.home.path) if "gunicorn" in each.cmdline())
+        return server.environ()
+
     def until(self, query: str, what: str, *parameters: object) -> None:
         """Wait until a query has a row."""
-        deadline = time.monotonic() + PATIENCE_S
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            while connection.execute(query, parameters).fetchone() is None:  # type: ignore[arg-type]
-                assert time.monotonic() < deadline, f"after {PATIENCE_S:g} s it is not so that {what}"
-                time.sleep(0.5)
+            self.until_so(lambda: connection.execute(query.encode(), parameters).fetchone() is not None, what)
+
+    def until_so(self, holds: Callable[[], bool], what: str) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline, f"after {PATIENCE_S:g} s it is not so that {what}"
+            time.sleep(0.5)
 
     def run(self, job: str) -> None:
         """Have Dagster run a job; it must succeed."""
@@ -121,14 +135,15 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
-    """The last fifty minutes of a simulated market with its abuses, judged, on dashboards."""
+    """The last fifty minutes of a simulated market with its abuses, which goes on, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
-    config = render_config(folder / "config", venue_port=1)  # where nobody listens
-    told = {ENVIRONMENT: str(superset_folder), WORKERS: "1"}
-    environment = environment_of(folder / "home", SENTINET_CONFIG_DIR=str(config), **told)
+    port = free_port()
+    config = render_config(folder / "config", port)
+    settings = {ENVIRONMENT: str(superset_folder), WORKERS: "1", "SENTINET_CONFIG_DIR": str(config)}
+    environment = environment_of(folder / "home", **settings)
     end_us = int(time.time()) * 1_000_000
     begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
-    market = SimulatedMarket(seed=3, anchor_us=begin_us)
+    market = SimulatedMarket(seed=SEED, anchor_us=begin_us)
     ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
     try:
         up = ask(environment, "up", "--with-superset")
@@ -138,10 +153,15 @@ def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         running.until(
             SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
         )
-        running.take_decisions()
-        running.run("check_judgement_hourly")
-        running.ask("rollups", "refresh")
-        yield running
+        # Live to the end: where a venue stops, the newest window is of the few that were last.
+        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
+        with started("sentinet_dagster.runtime.venue_server", *told):
+            running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
+            running.take_decisions()
+            running.run("check_judgement_hourly")
+            running.run("prune_runs")
+            running.ask("rollups", "refresh")
+            yield running
     finally:
         ask(environment, "down")
     assert [process.cmdline() for process in processes_of(folder)] == []
@@ -154,10 +174,11 @@ def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     try:
-        with open_browser() as opened:
-            yield opened
+        program = find_chromium()
     except CannotRunError as reason:
         pytest.skip(f"no browser: {reason}")
+    with open_browser(program) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -190,6 +191,50 @@ def test_an_analyst_changes_nothing(of_one_venue: Superset, admin: Superset) -> 
             of_one_venue.put(path, body)
     with pytest.raises(SupersetRefused, match=r"40[34]"):
         of_one_venue.post("sqllab/execute/", {"database_id": 1, "sql": "select 1"})
+
+
+def test_what_is_taken_from_a_role_is_soon_refused_and_comes_back(
+    sentinet: Sentinet, of_one_venue: Superset, admin: Superset
+) -> None:
+    (analyst,) = [row["id"] for row in admin.rows("security/roles/") if row["name"] == ANALYST]
+    permissions = f"security/roles/{analyst}/permissions"
+    kept = [row["id"] for row in admin.get(f"{permissions}/")["result"]]
+    body = {
+        "datasource": {"id": number_of(admin, "dataset", "market_overview"), "type": "table"},
+        "queries": [{"columns": ["symbol"], "metrics": [], "row_limit": 1, "filters": [], "extras": {}}],
+        "result_type": "full",
+        "force": True,
+    }
+
+    def may() -> bool:
+        try:
+            of_one_venue.post("chart/data", body)
+        except SupersetRefused:
+            return False
+        return True
+
+    assert may()
+    admin.post(permissions, {"permission_view_menu_ids": kept[:1]})
+    try:
+        sentinet.until_so(lambda: not may(), "an analyst without rights is refused")
+    finally:
+        admin.post(permissions, {"permission_view_menu_ids": kept})
+    sentinet.until_so(may, "an analyst who has them again is answered")
+
+
+def test_what_a_role_may_do_is_what_superset_itself_says_of_it(
+    superset_folder: Path, sentinet: Sentinet
+) -> None:
+    """Every answer of our manager beside the one it is made from, for all rights and people there are."""
+    script = Path(__file__).with_name("rights.py")
+    done = subprocess.run(
+        [superset_folder / "bin" / "python", script],
+        env=sentinet.superset_environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    asked, granted, different = json.loads(done.stdout.splitlines()[-1])
+    assert different == []
+    assert 0 < granted < asked
 
 
 def test_superset_reads_under_a_role_that_cannot_write(sentinet: Sentinet, admin: Superset) -> None:

@@ -34,16 +34,28 @@ everything as (
     select * from both_ways
     union all
     select * from themselves
+),
+
+-- Every instrument is on both sides: whether a symbol is on one venue alone can be told from either.
+named as (
+    select
+        *,
+        {{ shortest_name('symbol', 'venue', 'of_symbol') }} as node,
+        {{ shortest_name('other_symbol', 'other_venue', 'of_other') }} as other_node
+    from everything
+    window of_symbol as (partition by symbol), of_other as (partition by other_symbol)
 )
 
 select
-    everything.window_start,
-    everything.venue,
-    {{ instrument_of('everything') }} as instrument,
-    everything.other_venue,
-    everything.other_symbol || ' · ' || everything.other_venue as other_instrument,
-    everything.correlation,
-    everything.correlation_slow,
-    abs(coalesce(everything.correlation_slow, everything.correlation)) as strength,
-    everything.is_first
-from everything
+    named.window_start,
+    named.venue,
+    {{ instrument_of('named') }} as instrument,
+    named.other_venue,
+    named.other_symbol || ' · ' || named.other_venue as other_instrument,
+    named.node,
+    named.other_node,
+    named.correlation,
+    named.correlation_slow,
+    abs(coalesce(named.correlation_slow, named.correlation)) as strength,
+    named.is_first
+from named

@@ -47,14 +47,15 @@ select
     coalesce(minutes.rows, 0) / 60.0::double precision as rows_per_s,
     last_batch.committed_at as last_committed_at,
     extract(epoch from now() - last_batch.committed_at)::double precision as silent_s,
-    extract(epoch from last_batch.committed_at - last_batch.max_received_at)::double precision as delay_s,
+    {{ delay_of('last_batch') }} as delay_s,
     coalesce(gaps.gaps, 0) as gaps_1h,
     coalesce(refused.frames, 0)::bigint as refused_frames_1h
 from venues
 left join lateral (
     select
         batches.committed_at,
-        batches.max_received_at
+        batches.max_received_at,
+        batches.is_replay
     from {{ source('ops', 'ingest_batches') }} as batches
     where batches.venue = venues.venue
     order by batches.max_received_at desc

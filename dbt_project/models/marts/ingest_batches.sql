@@ -1,10 +1,10 @@
 select
-    batch_id,
-    venue,
-    relation,
-    rows,
-    duplicates,
-    bytes,
-    committed_at,
-    extract(epoch from committed_at - max_received_at)::double precision as delay_s
-from {{ source('ops', 'ingest_batches') }}
+    batches.batch_id,
+    batches.venue,
+    batches.relation,
+    batches.rows,
+    batches.duplicates,
+    batches.bytes,
+    batches.committed_at,
+    {{ delay_of('batches') }} as delay_s
+from {{ source('ops', 'ingest_batches') }} as batches

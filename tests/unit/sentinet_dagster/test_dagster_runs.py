@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from sentinet_dagster.assets.dagster_runs import KEPT
 from sentinet_dagster.definitions import defs
 
@@ -12,3 +14,8 @@ BY_HAND = {"publish_dashboards"}
 def test_every_job_that_runs_often_is_pruned() -> None:
     jobs = {job.name for job in defs.resolve_all_job_defs() if not job.name.startswith("__")}
     assert set(KEPT) == jobs - DAILY - BY_HAND
+
+
+def test_no_run_goes_before_its_hour_was_counted_whole() -> None:
+    """Each pruning counts first, the newest hour again: a run that goes must have ended in an earlier one."""
+    assert min(KEPT.values()) >= timedelta(hours=1)

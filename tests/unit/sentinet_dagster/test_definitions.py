@@ -79,6 +79,8 @@ VIEWS = {
     "rollup/judging_backlog": ["surveillance/windows"],
     "rollup/check_status": ["surveillance/windows"],
     "rollup/relation_sizes": ["ops/storage"],
+    "rollup/relation_sizes_1h": ["ops/dagster_runs"],
+    "rollup/dagster_runs_1h": ["ops/dagster_runs"],
     NAMES: [INSTRUMENTS],
     "rollup/stg_surveillance__alerts": [INSTRUMENTS, "surveillance/alerts"],
     "rollup/stg_surveillance__incidents": ["surveillance/alerts"],
@@ -92,6 +94,7 @@ VIEWS = {
 DASHBOARDS = {
     "superset/data_quality_and_operations": [
         "rollup/check_status",
+        "rollup/dagster_runs_1h",
         "rollup/feed_quality",
         "rollup/feed_status",
         "rollup/feed_troubles",
@@ -99,6 +102,7 @@ DASHBOARDS = {
         "rollup/judging_backlog",
         "rollup/judging_latency_1m",
         "rollup/relation_sizes",
+        "rollup/relation_sizes_1h",
     ],
     "superset/liquidity_and_derivatives": [
         "rollup/basis_monitor",
@@ -165,7 +169,7 @@ JOBS = {
     "retrain_models_daily": ["model/isolation_forest"],
     "check_judgement_hourly": [],
     "check_quality_daily": [],
-    "prune_runs_hourly": ["ops/dagster_runs"],
+    "prune_runs": ["ops/dagster_runs"],
     "refresh_rollups_minutely": sorted(CONTINUOUS),
     "check_rollups_hourly": [],
     "maintain_storage_daily": ["ops/storage"],
@@ -176,7 +180,7 @@ SCHEDULES = {
     "check_rollups_hourly_schedule": ("20 * * * *", "check_rollups_hourly"),
     "check_judgement_hourly_schedule": ("5 * * * *", "check_judgement_hourly"),
     "check_quality_daily_schedule": ("20 2 * * *", "check_quality_daily"),
-    "prune_runs_hourly_schedule": ("25 * * * *", "prune_runs_hourly"),
+    "prune_runs_schedule": ("5-59/10 * * * *", "prune_runs"),
     "maintain_storage_daily_schedule": ("40 1 * * *", "maintain_storage_daily"),
     "retrain_models_daily_schedule": ("10 0 * * *", "retrain_models_daily"),
 }
