@@ -64,8 +64,8 @@ def file_name(slug: str, tab: str) -> str:
 def shrink(png: bytes) -> bytes:
     """The same picture as a PNG with a palette of few colours."""
     with Image.open(BytesIO(png)) as picture:
-        # The few bright points of a severity must keep their colour among many dark ones.
-        few = picture.convert("RGB").quantize(_COLOURS, Image.Quantize.MAXCOVERAGE)
+        # By hue, not by how often: the few bright points of a severity keep theirs among many dark ones.
+        few = picture.convert("RGB").quantize(_COLOURS, Image.Quantize.FASTOCTREE)
     packed = BytesIO()
     few.save(packed, "PNG", optimize=True)
     return packed.getvalue()

@@ -14,7 +14,6 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +37,9 @@ from tests.superset.pages import Analyst
 
 SEED = 3
 HISTORY_US = 50 * 60_000_000
-AFTERWARDS_US = 15 * 60_000_000  # what a model that has learnt from the time before judges
 PATIENCE_S = 600.0
 # What uv says of a registry that is not there, is not to be asked, or has none of it.
 NO_REGISTRY = ("Failed to fetch", "network was disabled", "was not found in the package registry")
-SCORED = "select from surveillance.scores where score is not null and window_start > %s"
 _CACHE = Path(os.environ.get("SENTINET_TEST_CACHE", Path("~/.cache/sentinet").expanduser()))
 
 
@@ -135,27 +132,23 @@ def superset_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinet]:
-    """The last fifty minutes of a simulated market with its abuses, which goes on, judged, on dashboards."""
+    """A simulated market with its abuses, fifty minutes of it and live to the end, judged, on dashboards."""
     folder = tmp_path_factory.mktemp("superset")
     port = free_port()
     config = render_config(folder / "config", port)
     settings = {ENVIRONMENT: str(superset_folder), WORKERS: "1", "SENTINET_CONFIG_DIR": str(config)}
     environment = environment_of(folder / "home", **settings)
     end_us = int(time.time()) * 1_000_000
-    begin_us, middle_us = end_us - HISTORY_US, end_us - AFTERWARDS_US
+    begin_us = end_us - HISTORY_US
     market = SimulatedMarket(seed=SEED, anchor_us=begin_us)
-    ask(environment, "replay", *recorded(market, begin_us, middle_us, folder / "before"))
+    history = write_history(market, begin_us, end_us, folder / "history")
+    ask(environment, "replay", *(str(file.path) for file in history))
+    live = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
     try:
-        up = ask(environment, "up", "--with-superset")
-        running = Sentinet(environment, up["addresses"])
-        running.until("select from model.models", "a model is learnt")
-        running.ask("replay", *recorded(market, middle_us, end_us, folder / "after"))
-        running.until(
-            SCORED, "what came afterwards is scored", datetime.fromtimestamp(end_us / 1e6 - 60, UTC)
-        )
-        # Live to the end: where a venue stops, the newest window is of the few that were last.
-        told = ["--port", str(port), "--seed", str(SEED), "--live-start-us", str(begin_us)]
-        with started("sentinet_dagster.runtime.venue_server", *told):
+        with started("sentinet_dagster.runtime.venue_server", *live):
+            up = ask(environment, "up", "--with-superset")
+            running = Sentinet(environment, up["addresses"])
+            running.until("select from surveillance.scores where score is not null", "a model judges")
             running.until("select from ops.latency_1m where stage = 'tick_to_row'", "a minute is measured")
             running.take_decisions()
             running.run("check_judgement_hourly")
@@ -165,10 +158,6 @@ def sentinet(superset_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     finally:
         ask(environment, "down")
     assert [process.cmdline() for process in processes_of(folder)] == []
-
-
-def recorded(market: SimulatedMarket, begin_us: int, end_us: int, folder: Path) -> list[str]:
-    return [str(file.path) for file in write_history(market, begin_us, end_us, folder)]
 
 
 @pytest.fixture(scope="session")
